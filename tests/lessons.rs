@@ -168,3 +168,52 @@ mod step02 {
         assert!(distance(&long.narrow(1, 0, 5), &short) < 1e-5);
     }
 }
+
+mod step03 {
+    use super::{distance, ids, kind};
+    include!("../steps/step03_blocks.rs");
+
+    #[test]
+    fn a_later_character_changes_no_earlier_logits() {
+        tch::manual_seed(1);
+        let model = Model::new(Device::Cpu, 10);
+        let idx = ids(BLOCK_SIZE as usize, 10).unsqueeze(0);
+        let changed = idx.copy();
+        let at = BLOCK_SIZE / 2;
+        let _ = changed.narrow(1, at, 1).fill_(9 - idx.int64_value(&[0, at]));
+        let (a, b) = (model.forward(&idx, false), model.forward(&changed, false));
+        assert_eq!(distance(&a.narrow(1, 0, at), &b.narrow(1, 0, at)), 0.0);
+        assert!(distance(&a.narrow(1, at, 1), &b.narrow(1, at, 1)) > 0.0);
+    }
+
+    #[test]
+    fn a_block_adds_to_the_stream() {
+        tch::manual_seed(1);
+        let vs = nn::VarStore::new(Device::Cpu);
+        let block = Block::new(vs.root());
+        let x = Tensor::randn([2, 8, N_EMBD], kind::FLOAT_CPU);
+        tch::no_grad(|| {
+            for (name, mut parameter) in vs.variables() {
+                if name.contains("proj") || name.contains("ffwd.2") {
+                    let _ = parameter.zero_();
+                }
+            }
+        });
+        // With nothing to add, a block lets the stream through as it is.
+        assert_eq!(distance(&block.forward(&x, true), &x), 0.0);
+    }
+
+    #[test]
+    fn one_batch_can_be_learned_by_heart() {
+        tch::set_num_threads(1); // tests run side by side
+        tch::manual_seed(1);
+        let model = Model::new(Device::Cpu, 10);
+        let x = ids(2 * 16, 10).view([2, 16]);
+        let y = x.roll(-1, 1);
+        let mut optimizer = nn::AdamW::default().build(&model.vs, LEARNING_RATE).unwrap();
+        for _ in 0..100 {
+            optimizer.backward_step(&model.loss(&x, &y, true));
+        }
+        assert!(model.loss(&x, &y, false).double_value(&[]) < 0.05);
+    }
+}
