@@ -1,0 +1,149 @@
+//! Whatever a person gets wrong, a step answers in one sentence that names it and the way out, with
+//! exit code 1 or 2 and no panic.
+
+use std::{
+    fs,
+    path::Path,
+    process::{Command, Output},
+};
+
+const STEPS: [(&str, &str); 5] = [
+    ("step00_tensors", env!("CARGO_BIN_EXE_step00_tensors")),
+    ("step01_bigram", env!("CARGO_BIN_EXE_step01_bigram")),
+    ("step02_attention", env!("CARGO_BIN_EXE_step02_attention")),
+    ("step03_blocks", env!("CARGO_BIN_EXE_step03_blocks")),
+    ("step04_tokenizer", env!("CARGO_BIN_EXE_step04_tokenizer")),
+];
+
+/// Those that read a corpus, and of them those that have a model to prompt.
+const WITH_CORPUS: std::ops::Range<usize> = 1..5;
+const WITH_MODEL: std::ops::Range<usize> = 1..4;
+
+struct Folder(tempfile::TempDir);
+
+impl Folder {
+    fn new() -> Self {
+        Self(tempfile::tempdir().unwrap())
+    }
+
+    fn path(&self) -> &Path {
+        self.0.path()
+    }
+
+    fn file(&self, name: &str, content: impl AsRef<[u8]>) -> String {
+        let path = self.path().join(name);
+        fs::write(&path, content).unwrap();
+        path.to_str().unwrap().into()
+    }
+
+    /// Runs a step in this folder, on the CPU unless `args` say otherwise.
+    fn run(&self, step: usize, args: &[&str]) -> Output {
+        let mut command = Command::new(STEPS[step].1);
+        command.current_dir(self.path()).args(args);
+        // Tests run side by side; threads that wait for each other would only be in their way.
+        command.env("OMP_NUM_THREADS", "1");
+        command.env_remove("RUST_BACKTRACE").output().unwrap()
+    }
+
+    /// The step must refuse, and what it says must contain every one of `words`.
+    #[track_caller]
+    fn refused(&self, step: usize, args: &[&str], words: &[&str]) {
+        let output = self.run(step, args);
+        let said = String::from_utf8_lossy(&output.stderr);
+        let name = STEPS[step].0;
+        assert!(matches!(output.status.code(), Some(1 | 2)), "{name} {args:?}: {output:?}");
+        // clap adds a hint to its sentence, after an empty line.
+        let sentence = said.split("\n\n").next().unwrap().trim_end();
+        assert!(sentence.starts_with("error: "), "{name} {args:?}: {said}");
+        assert_eq!(sentence.lines().count(), 1, "{name} {args:?}: {said}");
+        assert!(!said.contains("panicked"), "{name} {args:?}: {said}");
+        for word in words {
+            assert!(sentence.contains(word), "{name} {args:?} does not say {word:?}: {said}");
+        }
+    }
+}
+
+#[test]
+fn no_steps() {
+    for step in 0..STEPS.len() {
+        Folder::new().refused(step, &["--steps", "0"], &["--steps"]);
+        Folder::new().refused(step, &["--steps", "many"], &["--steps"]);
+    }
+}
+
+#[test]
+fn an_unknown_flag() {
+    for step in 0..STEPS.len() {
+        Folder::new().refused(step, &["--stepz", "10"], &["--stepz"]);
+    }
+}
+
+#[test]
+fn a_device_that_is_not_there() {
+    for step in 0..STEPS.len() {
+        Folder::new().refused(step, &["--device", "cuda:99"], &["cuda:99", "--device cpu"]);
+        Folder::new().refused(step, &["--device", "toaster"], &["toaster", "cpu"]);
+    }
+}
+
+#[test]
+fn a_folder_that_cannot_be_written() {
+    for step in 0..STEPS.len() {
+        let folder = Folder::new();
+        let file = folder.file("file", "not a folder");
+        let out = format!("{file}/out");
+        folder.refused(step, &["--out", &out], &[&out, "--out"]);
+        folder.refused(step, &["--out", &file], &[&file, "--out"]);
+        assert_eq!(fs::read_to_string(file).unwrap(), "not a folder");
+    }
+}
+
+#[test]
+fn a_corpus_that_cannot_be_used() {
+    for step in WITH_CORPUS {
+        let folder = Folder::new();
+        let corpus = |path: &str, words: &[&str]| folder.refused(step, &["--corpus", path], words);
+        corpus("missing.txt", &["missing.txt", "No such file"]);
+        corpus(".", &["cannot read"]);
+        corpus(&folder.file("empty.txt", ""), &["empty.txt", "empty"]);
+        corpus(&folder.file("latin1.txt", b"caf\xe9 au lait"), &["latin1.txt", "UTF-8"]);
+        corpus(&folder.file("short.txt", "ab"), &["short.txt", "longer"]);
+        corpus("shakespeare", &["data/shakespeare/input.txt", "cargo run -p data -- shakespeare"]);
+    }
+}
+
+#[test]
+fn a_corpus_one_character_too_short_for_the_block_and_one_just_long_enough() {
+    // The validation part is the last tenth, and a window of T needs T + 1 characters.
+    for (step, block_size) in [(1, 8), (2, 32), (3, 64)] {
+        let folder = Folder::new();
+        let text = |val: usize| "ab".repeat(5 * val);
+        let short = folder.file("short.txt", text(block_size));
+        folder.refused(step, &["--corpus", &short], &["short.txt", "longer"]);
+        let long = folder.file("long.txt", text(block_size + 1));
+        let output = folder.run(step, &["--corpus", &long, "--steps", "1", "--prompt", "a"]);
+        assert!(output.status.success(), "{output:?}");
+    }
+}
+
+#[test]
+fn a_prompt_that_the_vocabulary_lacks() {
+    for step in WITH_MODEL {
+        Folder::new().refused(step, &["--prompt", "a 狐 b"], &["--prompt", "狐"]);
+        Folder::new().refused(step, &["--prompt", ""], &["--prompt"]);
+    }
+}
+
+#[test]
+fn a_vocabulary_below_the_single_bytes() {
+    Folder::new().refused(4, &["--vocab-size", "256"], &["--vocab-size"]);
+}
+
+#[test]
+fn a_reader_that_leaves_early_is_no_panic() {
+    let folder = Folder::new();
+    let script = format!("{} --quick | head -n 1", STEPS[1].1);
+    let output = Command::new("sh").current_dir(folder.path()).args(["-c", &script]).output();
+    let said = output.unwrap().stderr;
+    assert!(said.is_empty(), "{}", String::from_utf8_lossy(&said));
+}
