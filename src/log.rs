@@ -124,7 +124,7 @@ impl Log {
     }
 
     fn loss_plot(&self, floor: Option<f64>) -> Plot {
-        let mut plot = Plot::new("step", "loss (nats a token)");
+        let mut plot = Plot::new("step", "loss");
         // With several runs to compare, their training losses would only be in the way.
         if let [only] = self.losses.as_slice() {
             plot.line("training", only.smooth());

@@ -1,7 +1,13 @@
 //! What cargo itself cannot do for this repository.
 
+mod check;
+mod compare;
 mod doctor;
+mod record;
+mod runs;
 mod setup;
+mod steps;
+mod variations;
 
 // The build scripts' own check, so that setup, doctor and the build always agree.
 #[allow(dead_code)]
@@ -23,6 +29,8 @@ use clap::Parser;
 enum Command {
     Setup(setup::Setup),
     Doctor(doctor::Doctor),
+    Record(record::Record),
+    Check(check::Check),
 }
 
 fn main() -> ExitCode {
@@ -39,6 +47,8 @@ fn run(command: Command) -> Result<ExitCode> {
     match command {
         Command::Setup(setup) => setup.run().map(|()| ExitCode::SUCCESS),
         Command::Doctor(doctor) => doctor.run(),
+        Command::Record(record) => record.run().map(|()| ExitCode::SUCCESS),
+        Command::Check(check) => check.run(),
     }
 }
 
