@@ -3,6 +3,10 @@
 mod check;
 mod compare;
 mod doctor;
+mod edition;
+mod git;
+mod lecture;
+mod propagate;
 mod record;
 mod runs;
 mod setup;
@@ -29,6 +33,9 @@ use clap::Parser;
 enum Command {
     Setup(setup::Setup),
     Doctor(doctor::Doctor),
+    Lecture(lecture::Lecture),
+    Propagate(propagate::Propagate),
+    Edition(edition::Edition),
     Record(record::Record),
     Check(check::Check),
 }
@@ -47,6 +54,9 @@ fn run(command: Command) -> Result<ExitCode> {
     match command {
         Command::Setup(setup) => setup.run().map(|()| ExitCode::SUCCESS),
         Command::Doctor(doctor) => doctor.run(),
+        Command::Lecture(lecture) => lecture.run().map(|()| ExitCode::SUCCESS),
+        Command::Propagate(propagate) => propagate.run().map(|()| ExitCode::SUCCESS),
+        Command::Edition(edition) => edition.run().map(|()| ExitCode::SUCCESS),
         Command::Record(record) => record.run().map(|()| ExitCode::SUCCESS),
         Command::Check(check) => check.run(),
     }

@@ -1,0 +1,305 @@
+//! What `cargo xtask lecture` promises.
+
+mod repository;
+
+use std::{
+    fs,
+    path::Path,
+    process::{Command, Output},
+};
+
+use repository::{Repository, STEPS, xtask};
+
+#[test]
+fn first_the_lab_then_one_commit_a_step_each_with_its_tag() {
+    let repository = Repository::new();
+    repository.done(&["lecture"]);
+    let subjects = repository.git(&["log", "--reverse", "--format=%s", "lecture"]);
+    let subjects: Vec<&str> = subjects.lines().collect();
+    assert_eq!(subjects.len(), 1 + STEPS.len());
+    assert!(subjects[0].starts_with("The lab"));
+    for (n, step) in STEPS.iter().enumerate() {
+        assert!(subjects[n + 1].starts_with(step), "{subjects:?}");
+        let commit = format!("lecture~{}", STEPS.len() - 1 - n);
+        assert_eq!(repository.git(&["rev-parse", step]), repository.git(&["rev-parse", &commit]));
+    }
+}
+
+#[test]
+fn a_lesson_changes_its_program_and_what_goes_with_it() {
+    let repository = Repository::new();
+    repository.done(&["lecture"]);
+    let changed =
+        |step| repository.git(&["show", "--format=", "--name-only", "--no-renames", step]);
+    assert_eq!(
+        changed("step02_three").lines().collect::<Vec<_>>(),
+        [
+            "Cargo.toml",
+            "steps/lesson.rs",
+            "steps/patches/step01-more.patch",
+            "steps/patches/step02-less.patch",
+            "steps/proofs/step01.rs",
+            "steps/proofs/step02.rs",
+            "tests/lesson.rs",
+        ]
+    );
+    let numbers =
+        repository.git(&["show", "--format=", "--numstat", "step02_three", "--", "Cargo.toml"]);
+    assert_eq!(numbers, "1\t1\tCargo.toml"); // the program's name
+}
+
+#[test]
+fn what_belongs_to_other_steps_or_to_no_lesson_is_not_there() {
+    let repository = Repository::new();
+    repository.done(&["lecture"]);
+    let files = |commit: &str| repository.git(&["ls-tree", "-r", "--name-only", commit]);
+    let lab = "\
+.gitattributes
+.gitignore
+Cargo.lock
+Cargo.toml
+README.md
+files/Cargo.toml
+files/src/lib.rs
+src/lib.rs";
+    assert_eq!(files("lecture~4"), format!("{lab}\ntests/lab.rs"));
+    let step01 = "\
+steps/lesson.rs
+steps/patches/step01-more.patch
+steps/proofs/step01.rs
+tests/lab.rs
+tests/lesson.rs
+text/step01_two.md";
+    assert_eq!(files("step01_two"), format!("{lab}\n{step01}"));
+    let step03 = "\
+steps/lesson.rs
+steps/patches/step03-none.patch
+steps/proofs/step03.rs
+tests/lab.rs
+text/step01_two.md";
+    assert_eq!(files("step03_fresh"), format!("{lab}\n{step03}"));
+
+    let manifest = |step: &str| repository.git(&["show", &format!("{step}:Cargo.toml")]);
+    assert!(!manifest("step02_three").contains("for step03"));
+    assert!(manifest("step03_fresh").contains("for step03"));
+    assert!(!manifest("step03_fresh").contains("book"));
+    assert!(!repository.git(&["show", "step03_fresh:Cargo.lock"]).contains("book"));
+    assert!(repository.git(&["show", "step00_one:README.md"]).contains("one lesson"));
+}
+
+#[test]
+fn a_message_comes_from_the_chapter_or_else_from_the_programs_header() {
+    let repository = Repository::new();
+    repository.done(&["lecture"]);
+    let message = |step| repository.git(&["log", "-1", "--format=%B", step]);
+    assert_eq!(
+        message("step01_two"),
+        "\
+step01_two: one and *two*
+
+You count further than the step before did, and so this paragraph is
+longer than a line of a message.
+
+- a first thing
+- a second
+
+Run it: cargo run --bin step01_two
+
+Lecture: step01_two"
+    );
+    assert_eq!(
+        message("step00_one"),
+        "\
+step00_one: counting to one
+
+New: everything. A number is a thing to count.
+
+Run it: cargo run --bin step00_one
+It starts a fresh file: git show step00_one:steps/lesson.rs
+
+Lecture: step00_one"
+    );
+}
+
+#[test]
+fn patches_apply_and_names_are_those_of_the_lecture() {
+    let repository = Repository::new();
+    repository.done(&["lecture"]);
+    for step in STEPS {
+        repository.git(&["switch", "--quiet", "--detach", step]);
+        for entry in fs::read_dir(repository.path("steps/patches")).into_iter().flatten() {
+            repository.git(&["apply", "--check", entry.unwrap().path().to_str().unwrap()]);
+        }
+        if step == "step01_two" {
+            assert!(repository.read("text/step01_two.md").contains("See `steps/lesson.rs`."));
+        }
+    }
+}
+
+#[test]
+fn a_middle_commit_builds_runs_passes_its_tests_and_stays_clean() {
+    let repository = Repository::new();
+    repository.done(&["lecture"]);
+    repository.git(&["switch", "--quiet", "--detach", "step01_two"]);
+    let output = cargo(&repository.path(""), &["run", "--quiet", "--bin", "step01_two"]);
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "counting\n1\n2\nproof 01: 2\n");
+    let output = cargo(&repository.path(""), &["test", "--quiet"]);
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(said.contains("running 1 test"), "{said}");
+    assert_eq!(repository.git(&["status", "--porcelain"]), "");
+    // The lab's commit builds too, and so does one that needs another dependency.
+    for step in ["step00_one~", "step03_fresh"] {
+        repository.git(&["switch", "--quiet", "--detach", step]);
+        cargo(&repository.path(""), &["build", "--quiet", "--locked"]);
+    }
+}
+
+#[test]
+fn the_same_tree_gives_the_same_hashes() {
+    let repository = Repository::new();
+    repository.done(&["lecture"]);
+    let lecture = repository.git(&["rev-parse", "lecture"]);
+
+    let before = repository.refs();
+    assert!(repository.done(&["lecture"]).contains("already there"));
+    assert_eq!(repository.refs(), before);
+
+    // Another machine, other settings, another time, another history, files that are not committed.
+    let clone = repository.clone();
+    for (name, value) in [
+        ("user.name", "Somebody else"),
+        ("i18n.commitEncoding", "ISO-8859-1"),
+        ("core.autocrlf", "true"),
+        ("commit.gpgSign", "true"),
+        ("tag.gpgSign", "true"),
+        ("core.quotePath", "false"),
+    ] {
+        clone.git(&["config", name, value]);
+    }
+    clone.git(&["commit", "--quiet", "--allow-empty", "--no-gpg-sign", "--message", "unrelated"]);
+    clone.edit("steps/step00_one.rs", "counting", "counting aloud");
+    clone.done(&["lecture"]);
+    assert_eq!(clone.git(&["rev-parse", "lecture"]), lecture);
+    assert_eq!(
+        clone.git(&["rev-parse", "step02_three"]),
+        repository.git(&["rev-parse", "step02_three"])
+    );
+}
+
+#[test]
+fn a_change_leaves_the_commits_before_it_as_they_are() {
+    let repository = Repository::new();
+    repository.done(&["lecture"]);
+    let hashes = || repository.git(&["log", "--reverse", "--format=%H", "lecture"]);
+    let before = hashes();
+    repository.edit("steps/step02_three.rs", "fn three", "fn drei");
+    repository.edit("README.md", "How", "Why");
+    repository.commit("An edit");
+    repository.done(&["lecture"]);
+    let after = hashes();
+    let same = before.lines().zip(after.lines()).take_while(|(before, after)| before == after);
+    assert_eq!(same.count(), 3); // the lab, step00, step01
+}
+
+#[test]
+fn nothing_of_the_users_is_touched() {
+    let repository = Repository::new();
+    repository.git(&["branch", "theirs"]);
+    repository.git(&["tag", "v1"]);
+    repository.edit("steps/step00_one.rs", "counting", "counting aloud");
+    repository.write("steps/new.rs", "// not committed\n");
+    repository.edit("README.md", "How", "Why");
+    repository.git(&["add", "README.md"]);
+    let before = (repository.refs(), repository.git(&["status", "--porcelain"]));
+    let output = repository.xtask(&["lecture"]);
+    assert!(String::from_utf8_lossy(&output.stderr).contains("uncommitted"), "{output:?}");
+    assert!(repository.refs().contains(&before.0.lines().next().unwrap().to_string()));
+    for line in before.0.lines() {
+        assert!(repository.refs().contains(line), "{line}");
+    }
+    assert_eq!(repository.git(&["status", "--porcelain"]), before.1);
+    assert_eq!(repository.git(&["symbolic-ref", "HEAD"]), "refs/heads/main");
+}
+
+#[test]
+fn a_branch_or_a_tag_of_the_users_is_not_overwritten() {
+    let new_branch: &[&str] = &["branch", "lecture"];
+    let new_tag: &[&str] = &["tag", "step01_two"];
+    let annotated: &[&str] = &["tag", "--annotate", "--message", "mine", "step01_two"];
+    for (command, words) in [
+        (new_branch, ["branch lecture", "git branch -m"]),
+        (new_tag, ["tag step01_two", "git tag -d"]),
+        (annotated, ["tag step01_two", "git tag -d"]),
+    ] {
+        let repository = Repository::new();
+        repository.git(command);
+        let before = repository.refs();
+        repository.refused(&["lecture"], &words);
+        assert_eq!(repository.refs(), before); // not even what would have been free
+    }
+}
+
+#[test]
+fn neither_are_commits_on_top_of_the_lecture_or_amended_ones() {
+    for amend in [None, Some("--amend")] {
+        let repository = Repository::new();
+        repository.done(&["lecture"]);
+        repository.git(&["switch", "--quiet", "lecture"]);
+        repository.edit("steps/lesson.rs", "FRESH", "STALE");
+        let mut args = vec!["commit", "--quiet", "--all", "--no-edit"];
+        args.extend(amend.map_or(vec!["--message", "mine"], |amend| vec![amend]));
+        repository.git(&args);
+        repository.git(&["switch", "--quiet", "main"]);
+        let before = repository.refs();
+        repository.refused(&["lecture"], &["branch lecture", "git branch -m"]);
+        assert_eq!(repository.refs(), before);
+    }
+}
+
+#[test]
+fn a_lecture_that_somebody_stands_on_is_not_moved() {
+    let repository = Repository::new();
+    repository.done(&["lecture"]);
+    repository.edit("steps/step03_fresh.rs", "words", "fresh words");
+    repository.commit("An edit");
+    repository.git(&["worktree", "add", "--quiet", "other", "lecture"]);
+    repository.refused(&["lecture"], &["checked out in", "other"]);
+    repository.git(&["-C", "other", "switch", "--quiet", "--detach"]);
+    repository.done(&["lecture"]);
+}
+
+#[test]
+fn a_step_that_is_gone_takes_its_tag_along() {
+    let repository = Repository::new();
+    repository.done(&["lecture"]);
+    repository.git(&["tag", "step99_mine"]);
+    fs::remove_file(repository.path("steps/step03_fresh.rs")).unwrap();
+    repository.commit("One less");
+    repository.done(&["lecture"]);
+    assert_eq!(
+        repository.git(&["tag", "--list"]),
+        "step00_one\nstep01_two\nstep02_three\nstep99_mine"
+    );
+}
+
+#[test]
+fn says_what_it_needs() {
+    let folder = tempfile::tempdir().unwrap();
+    let output = xtask(folder.path(), &["lecture"]);
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(said.contains("this folder is in no git repository"), "{said}");
+
+    let repository = Repository::new();
+    repository.done(&["lecture"]);
+    repository.git(&["switch", "--quiet", "--detach", "step01_two"]);
+    repository.refused(&["lecture"], &["HEAD has no steps", "switch"]);
+}
+
+#[track_caller]
+fn cargo(folder: &Path, args: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO"));
+    command.args(args).arg("--offline").current_dir(folder).env_remove("CARGO_TARGET_DIR");
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
+    output
+}
