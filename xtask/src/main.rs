@@ -1,5 +1,6 @@
 //! What cargo itself cannot do for this repository.
 
+mod book;
 mod check;
 mod compare;
 mod doctor;
@@ -38,6 +39,7 @@ enum Command {
     Edition(edition::Edition),
     Record(record::Record),
     Check(check::Check),
+    Book(book::Book),
 }
 
 fn main() -> ExitCode {
@@ -59,6 +61,7 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Edition(edition) => edition.run().map(|()| ExitCode::SUCCESS),
         Command::Record(record) => record.run().map(|()| ExitCode::SUCCESS),
         Command::Check(check) => check.run(),
+        Command::Book(book) => book.run(),
     }
 }
 

@@ -1,0 +1,154 @@
+//! One chapter: its directives and formulas are replaced, all else is left as it is.
+
+use std::ops::Range;
+
+use pulldown_cmark::{CodeBlockKind, Event, Tag};
+
+use crate::{
+    directive::{self, Directive, Found},
+    expand::{self, Filled},
+    markdown, math,
+    source::Library,
+};
+
+/// Where it is, what it is, and why it cannot be filled.
+type Failure = (usize, String, String);
+
+/// The chapter with everything filled in, and what could not be: `line: directive: why`.
+pub fn fill(text: &str, library: &Library) -> (String, Vec<String>) {
+    let found = directive::find(text);
+    let parts = Parts::of(&without(text, &found));
+    let mut edits = Vec::new();
+    let mut failures = parts.typed_rust();
+
+    for Found { range, directive } in &found {
+        let filled = match directive {
+            Some(directive) => filled(directive, text, range, &parts, library),
+            None => {
+                Err("this does not read as a directive: {{#name words \"quoted words\"}}".into())
+            }
+        };
+        match filled {
+            Ok(filled) => edits.push((range.clone(), filled)),
+            Err(why) => failures.push((range.start, brief(&text[range.clone()]), why)),
+        }
+    }
+    for (range, latex, display) in &parts.formulas {
+        match math::mathml(latex, *display) {
+            Ok(mathml) => edits.push((range.clone(), mathml)),
+            Err(why) => failures.push((range.start, brief(&text[range.clone()]), why)),
+        }
+    }
+    failures.sort();
+    let line = |at: usize| text[..at].matches('\n').count() + 1;
+    let failures = failures.iter().map(|(at, what, why)| format!("{}: {what}: {why}", line(*at)));
+    (apply(text, edits), failures.collect())
+}
+
+/// The text on one line, and not more than fits there.
+fn brief(text: &str) -> String {
+    let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    match text.char_indices().nth(100) {
+        Some((end, _)) => format!("{}...", &text[..end]),
+        None => text,
+    }
+}
+
+/// The text with each directive blotted out, byte by byte, so that its quotes, stars and dollars are
+/// not read as Markdown.
+fn without(text: &str, found: &[Found]) -> String {
+    let mut text = text.to_string();
+    for Found { range, .. } in found {
+        text.replace_range(range.clone(), &"x".repeat(range.len()));
+    }
+    text
+}
+
+/// What fills a directive, if it may stand where it stands.
+fn filled(
+    directive: &Directive,
+    text: &str,
+    range: &Range<usize>,
+    parts: &Parts,
+    library: &Library,
+) -> Result<String, String> {
+    if parts.formulas.iter().any(|(formula, ..)| formula.contains(&range.start)) {
+        return Err("it stands inside a formula; end the formula before it".into());
+    }
+    let in_code = parts.code.iter().any(|code| code.contains(&range.start));
+    match expand::expand(directive, library).map_err(|error| format!("{error:#}"))? {
+        Filled::Text(text) => Ok(text),
+        _ if in_code => Err("it cannot stand inside code".into()),
+        Filled::Link(link) => Ok(link),
+        Filled::Block(_) if !alone(text, range) => Err("it has to stand alone on its line".into()),
+        // Markdown takes lines for HTML until an empty one.
+        Filled::Block(html) => Ok(html + "\n"),
+    }
+}
+
+fn alone(text: &str, range: &Range<usize>) -> bool {
+    let before = text[..range.start].rsplit('\n').next().unwrap_or_default();
+    let after = text[range.end..].split('\n').next().unwrap_or_default();
+    before.trim().is_empty() && after.trim().is_empty()
+}
+
+/// What a chapter's Markdown holds that matters here.
+#[derive(Default)]
+struct Parts {
+    code: Vec<Range<usize>>,
+    /// LaTeX, and whether it stands on a line of its own.
+    formulas: Vec<(Range<usize>, String, bool)>,
+    /// Where Rust is typed straight into the chapter.
+    rust: Vec<usize>,
+}
+
+impl Parts {
+    fn of(text: &str) -> Parts {
+        let mut parts = Parts::default();
+        for (event, range) in markdown::events(text) {
+            match event {
+                Event::Code(_) => parts.code.push(range),
+                Event::Start(Tag::CodeBlock(kind)) => {
+                    if is_typed_rust(&kind) {
+                        parts.rust.push(range.start);
+                    }
+                    parts.code.push(range);
+                }
+                Event::InlineMath(latex) => {
+                    parts.formulas.push((range, latex.into_string(), false))
+                }
+                Event::DisplayMath(latex) => {
+                    parts.formulas.push((range, latex.into_string(), true))
+                }
+                _ => {}
+            }
+        }
+        parts
+    }
+
+    fn typed_rust(&self) -> Vec<Failure> {
+        let why = "Rust typed into a chapter goes stale: show the step's own with {{#code ...}}, \
+                   or mark it ```rust,sketch";
+        self.rust.iter().map(|&at| (at, "```rust".into(), why.into())).collect()
+    }
+}
+
+fn is_typed_rust(kind: &CodeBlockKind) -> bool {
+    let CodeBlockKind::Fenced(info) = kind else { return false };
+    let mut words = info.split([' ', '\t', ',']).filter(|word| !word.is_empty());
+    matches!(words.next(), Some("rust" | "rs")) && !words.any(|word| word == "sketch")
+}
+
+/// Puts the edits in, and takes off the backslash of what only looks like a directive.
+fn apply(text: &str, mut edits: Vec<(Range<usize>, String)>) -> String {
+    edits.sort_by_key(|(range, _)| range.start);
+    let mut result = String::new();
+    let mut from = 0;
+    for (range, new) in edits {
+        result.push_str(&text[from..range.start].replace("\\{{#", "{{#"));
+        result.push_str(&new);
+        from = range.end;
+    }
+    result.push_str(&text[from..].replace("\\{{#", "{{#"));
+    result
+}

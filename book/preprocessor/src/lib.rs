@@ -1,0 +1,99 @@
+//! The book's chapters are Markdown with directives: every piece of code, output, picture or number in
+//! the book is taken from the steps and from what they printed. This crate fills the directives in,
+//! turns formulas (`$...$`, `$$...$$`) into MathML, and checks the links of the built book. What cannot
+//! be filled in fails the build, with the chapter's file and line.
+//!
+//! Alone on a line:
+//!
+//! ```text
+//! {{#code STEP ITEM}}                an item: `fn f`, `struct S`, `impl S`, `S::method`, `const C`, `consts`, `use`, `header`
+//! {{#code STEP ITEM from "a" to "b"}} some of its lines; STEP is step01, step01/proof or a path such as src/rng.rs
+//! {{#hunk STEP ITEM}}                what changed in it since the step before, and where that goes
+//! {{#diff STEP}}                     all that changed, folded
+//! {{#output RUN from "a" to "b"}}    what a run printed; RUN is step02 or a variation such as step02-no_root
+//! {{#plot RUN file.svg "alt text"}}  a picture that a run drew
+//! {{#picture file.svg "alt text"}}   a drawing from src/pictures
+//! {{#patch VARIATION}}               a variation's title and hunks
+//! {{#solution VARIATION}}            the same and its output, folded
+//! ```
+//!
+//! Within a line:
+//!
+//! ```text
+//! {{#number RUN "regex"}}            the first group of the last match in a run's output
+//! {{#number RUN first "regex"}}      of the first match
+//! {{#lines STEP}}                    how many lines are new since the step before
+//! {{#ref step02}}                    a link to a chapter, with its title; or to a heading: glossary#logits
+//! \{{#...}}                          no directive
+//! ```
+
+pub mod build;
+mod chapter;
+mod directive;
+mod expand;
+mod html;
+mod hunk;
+pub mod links;
+mod markdown;
+mod math;
+mod patch;
+mod picture;
+mod recorded;
+pub mod serve;
+mod source;
+mod syntax;
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use mdbook_preprocessor::{
+    Preprocessor, PreprocessorContext,
+    book::{Book, BookItem, Chapter},
+};
+
+use crate::source::{Library, Page};
+
+/// The preprocessor, under the name that `book.toml` gives it.
+pub struct Steps;
+
+impl Preprocessor for Steps {
+    fn name(&self) -> &str {
+        "steps"
+    }
+
+    fn run(&self, context: &PreprocessorContext, mut book: Book) -> Result<Book> {
+        let root = context.root.canonicalize().context("the book's folder")?;
+        let repository = root.parent().context("the book lies in the repository")?;
+        let library = Library::new(repository, &root, pages(&book));
+        let source = root.join(&context.config.book.src);
+        let source = source.strip_prefix(repository).unwrap_or(&source);
+
+        let mut failures = Vec::new();
+        book.for_each_chapter_mut(|chapter| {
+            failures.extend(fill(chapter, &library, source));
+        });
+        if !failures.is_empty() {
+            bail!("the chapters ask for what is not there\n{}", failures.join("\n"));
+        }
+        Ok(book)
+    }
+}
+
+fn pages(book: &Book) -> Vec<Page> {
+    let chapters = book.iter().filter_map(|item| match item {
+        BookItem::Chapter(chapter) => Some(chapter),
+        _ => None,
+    });
+    chapters
+        .filter_map(|chapter| Page::new(&chapter.name, chapter.path.as_deref()?, &chapter.content))
+        .collect()
+}
+
+/// Fills one chapter and returns what failed.
+fn fill(chapter: &mut Chapter, library: &Library, source: &Path) -> Vec<String> {
+    let Some(path) = &chapter.path else { return Vec::new() };
+    let file: PathBuf = source.join(path);
+    let (filled, failures) = chapter::fill(&chapter.content, library);
+    chapter.content = filled;
+    failures.iter().map(|failure| format!("{}:{failure}", file.display())).collect()
+}

@@ -1,0 +1,62 @@
+//! What the steps and their variations printed when `cargo xtask record` ran them.
+
+use anyhow::{Context, Result, anyhow, ensure};
+use regex::RegexBuilder;
+use serde::Deserialize;
+
+use crate::{directive::Excerpt, html, source::Library};
+
+/// What the book tells of a recorded run, from its `run.toml`.
+#[derive(Deserialize)]
+struct Run {
+    command: String,
+    /// The variation that was run, if it was one.
+    patch: Option<String>,
+    cpu: String,
+    cores: u32,
+    seconds: f64,
+}
+
+impl Run {
+    fn machine(&self) -> String {
+        let patch = self.patch.as_ref().map_or(String::new(), |patch| format!("with {patch}; "));
+        let cores = if self.cores == 1 { "core" } else { "cores" };
+        format!("{patch}{}, {} {cores}, {:.1} s", self.cpu, self.cores, self.seconds)
+    }
+}
+
+/// The folder of a run, within the book: a step's, or a variation's.
+fn folder(name: &str) -> Result<String> {
+    let plain = name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_');
+    ensure!(plain, "{name} is neither a step (step02) nor a variation (step02-no_root)");
+    Ok(format!("recorded/{name}"))
+}
+
+/// A file that a run left.
+pub fn file(library: &Library, name: &str, file: &str) -> Result<String> {
+    ensure!(!file.contains('/'), "{file} should be a file's name");
+    let path = library.in_book(&format!("{}/{file}", folder(name)?));
+    library.read(&path).map_err(|why| anyhow!("{why:#}; run `cargo xtask record`"))
+}
+
+/// What a run printed, under its command.
+pub fn output(library: &Library, name: &str, excerpt: &Excerpt) -> Result<String> {
+    let text = file(library, name, "output.txt")?;
+    let run: Run = toml::from_str(&file(library, name, "run.toml")?)
+        .with_context(|| format!("the run.toml of {name}"))?;
+    Ok(html::output(&run.command, &run.machine(), &excerpt.of(&text)?))
+}
+
+/// The first group of a pattern, in the first place or the last where it matches what a run printed.
+pub fn number(library: &Library, name: &str, first: bool, pattern: &str) -> Result<String> {
+    let text = file(library, name, "output.txt")?;
+    let regex = RegexBuilder::new(pattern).multi_line(true).build()?;
+    ensure!(regex.captures_len() > 1, "the pattern has no (group) around the number");
+    let mut matches = regex.captures_iter(&text);
+    let found = if first { matches.next() } else { matches.last() };
+    let found =
+        found.with_context(|| format!("nothing that {name} printed matches \"{pattern}\""))?;
+    let group =
+        found.get(1).with_context(|| format!("the (group) of \"{pattern}\" took no part"))?;
+    Ok(group.as_str().to_string())
+}
