@@ -26,12 +26,21 @@ pub struct Book {
 
 impl Book {
     pub fn run(&self) -> Result<ExitCode> {
-        let mut build = Command::new(env::var("CARGO").unwrap_or_else(|_| "cargo".into()));
-        build.args(["run", "--profile", "xtask", "--package", "book", "--", "build"]);
+        let mut build = program(&[]);
+        build.arg("build");
         if self.serve {
             build.args(["--serve", "--port", &self.port.to_string()]);
         }
-        let status = build.current_dir(workspace()).status().context("cargo does not run")?;
+        let status = build.status().context("cargo does not run")?;
         Ok(if status.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     }
+}
+
+/// The program of the crate `book`, without arguments yet: cargo builds it first, if need be, and takes
+/// `options` for itself.
+pub fn program(options: &[&str]) -> Command {
+    let mut cargo = Command::new(env::var("CARGO").unwrap_or_else(|_| "cargo".into()));
+    cargo.args(["run", "--profile", "xtask", "--package", "book"]).args(options).arg("--");
+    cargo.current_dir(workspace());
+    cargo
 }

@@ -51,6 +51,9 @@ fn a_lesson_changes_its_program_and_what_goes_with_it() {
 #[test]
 fn what_belongs_to_other_steps_or_to_no_lesson_is_not_there() {
     let repository = Repository::new();
+    repository.write("tests/fixtures/bytes", "");
+    fs::write(repository.path("tests/fixtures/bytes"), [0xff]).unwrap(); // no text
+    repository.commit("A fixture");
     repository.done(&["lecture"]);
     let files = |commit: &str| repository.git(&["ls-tree", "-r", "--name-only", commit]);
     let lab = "\
@@ -62,11 +65,12 @@ README.md
 files/Cargo.toml
 files/src/lib.rs
 src/lib.rs";
-    assert_eq!(files("lecture~4"), format!("{lab}\ntests/lab.rs"));
+    assert_eq!(files("lecture~4"), format!("{lab}\ntests/fixtures/bytes\ntests/lab.rs"));
     let step01 = "\
 steps/lesson.rs
 steps/patches/step01-more.patch
 steps/proofs/step01.rs
+tests/fixtures/bytes
 tests/lab.rs
 tests/lesson.rs
 text/step01_two.md";
@@ -75,6 +79,7 @@ text/step01_two.md";
 steps/lesson.rs
 steps/patches/step03-none.patch
 steps/proofs/step03.rs
+tests/fixtures/bytes
 tests/lab.rs
 text/step01_two.md";
     assert_eq!(files("step03_fresh"), format!("{lab}\n{step03}"));
@@ -97,8 +102,8 @@ fn a_message_comes_from_the_chapter_or_else_from_the_programs_header() {
         "\
 step01_two: one and *two*
 
-You count further than the step before did, and so this paragraph is
-longer than a line of a message.
+You count further than the step before did, by 7 lines, and so this
+paragraph is longer than a line of a message.
 
 - a first thing
 - a second
@@ -130,10 +135,47 @@ fn patches_apply_and_names_are_those_of_the_lecture() {
         for entry in fs::read_dir(repository.path("steps/patches")).into_iter().flatten() {
             repository.git(&["apply", "--check", entry.unwrap().path().to_str().unwrap()]);
         }
-        if step == "step01_two" {
-            assert!(repository.read("text/step01_two.md").contains("See `steps/lesson.rs`."));
-        }
     }
+}
+
+#[test]
+fn a_chapter_is_carried_as_the_book_renders_that_of_head() {
+    let repository = Repository::new();
+    repository.edit("steps/step01_two.rs", "one() + one()", "2"); // not committed
+    repository.edit("book/src/step01_two.md", "Nor this", "This"); // nor this
+    repository.done(&["lecture"]);
+    let text = repository.git(&["show", "step01_two:text/step01_two.md"]);
+    assert!(text.starts_with("# step01: one and *two*\n\n**Goal.** You count [further]"), "{text}");
+    let end = "\
+Nor this. See `steps/lesson.rs`.
+
+`fn two` in `steps/lesson.rs`:
+
+```rust
+fn two() -> i32 {
+    one() + one()
+}
+```";
+    assert!(text.ends_with(end), "{text}");
+}
+
+#[test]
+fn a_chapter_that_cannot_be_rendered_is_named() {
+    let repository = Repository::new();
+    repository.edit("book/src/step01_two.md", "{{#lines step01}}", "{{#lines step01}}{{#nope}}");
+    repository.commit("A slip");
+    let output = repository.xtask(&["lecture"]);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("the chapters of HEAD cannot be rendered: "), "{said}");
+    assert!(said.contains("book/src/step01_two.md:3: {{#nope}}: there is no such"), "{said}");
+    assert_eq!(repository.refs().lines().count(), 1); // main
+
+    let repository = Repository::new();
+    repository.write("book/src/SUMMARY.md", "- [Other](other.md)\n");
+    repository.write("book/src/other.md", "# Other\n");
+    repository.commit("A chapter is forgotten");
+    repository.refused(&["lecture"], &["book/src/SUMMARY.md does not list step01_two.md"]);
 }
 
 #[test]
@@ -199,87 +241,6 @@ fn a_change_leaves_the_commits_before_it_as_they_are() {
     let after = hashes();
     let same = before.lines().zip(after.lines()).take_while(|(before, after)| before == after);
     assert_eq!(same.count(), 3); // the lab, step00, step01
-}
-
-#[test]
-fn nothing_of_the_users_is_touched() {
-    let repository = Repository::new();
-    repository.git(&["branch", "theirs"]);
-    repository.git(&["tag", "v1"]);
-    repository.edit("steps/step00_one.rs", "counting", "counting aloud");
-    repository.write("steps/new.rs", "// not committed\n");
-    repository.edit("README.md", "How", "Why");
-    repository.git(&["add", "README.md"]);
-    let before = (repository.refs(), repository.git(&["status", "--porcelain"]));
-    let output = repository.xtask(&["lecture"]);
-    assert!(String::from_utf8_lossy(&output.stderr).contains("uncommitted"), "{output:?}");
-    assert!(repository.refs().contains(&before.0.lines().next().unwrap().to_string()));
-    for line in before.0.lines() {
-        assert!(repository.refs().contains(line), "{line}");
-    }
-    assert_eq!(repository.git(&["status", "--porcelain"]), before.1);
-    assert_eq!(repository.git(&["symbolic-ref", "HEAD"]), "refs/heads/main");
-}
-
-#[test]
-fn a_branch_or_a_tag_of_the_users_is_not_overwritten() {
-    let new_branch: &[&str] = &["branch", "lecture"];
-    let new_tag: &[&str] = &["tag", "step01_two"];
-    let annotated: &[&str] = &["tag", "--annotate", "--message", "mine", "step01_two"];
-    for (command, words) in [
-        (new_branch, ["branch lecture", "git branch -m"]),
-        (new_tag, ["tag step01_two", "git tag -d"]),
-        (annotated, ["tag step01_two", "git tag -d"]),
-    ] {
-        let repository = Repository::new();
-        repository.git(command);
-        let before = repository.refs();
-        repository.refused(&["lecture"], &words);
-        assert_eq!(repository.refs(), before); // not even what would have been free
-    }
-}
-
-#[test]
-fn neither_are_commits_on_top_of_the_lecture_or_amended_ones() {
-    for amend in [None, Some("--amend")] {
-        let repository = Repository::new();
-        repository.done(&["lecture"]);
-        repository.git(&["switch", "--quiet", "lecture"]);
-        repository.edit("steps/lesson.rs", "FRESH", "STALE");
-        let mut args = vec!["commit", "--quiet", "--all", "--no-edit"];
-        args.extend(amend.map_or(vec!["--message", "mine"], |amend| vec![amend]));
-        repository.git(&args);
-        repository.git(&["switch", "--quiet", "main"]);
-        let before = repository.refs();
-        repository.refused(&["lecture"], &["branch lecture", "git branch -m"]);
-        assert_eq!(repository.refs(), before);
-    }
-}
-
-#[test]
-fn a_lecture_that_somebody_stands_on_is_not_moved() {
-    let repository = Repository::new();
-    repository.done(&["lecture"]);
-    repository.edit("steps/step03_fresh.rs", "words", "fresh words");
-    repository.commit("An edit");
-    repository.git(&["worktree", "add", "--quiet", "other", "lecture"]);
-    repository.refused(&["lecture"], &["checked out in", "other"]);
-    repository.git(&["-C", "other", "switch", "--quiet", "--detach"]);
-    repository.done(&["lecture"]);
-}
-
-#[test]
-fn a_step_that_is_gone_takes_its_tag_along() {
-    let repository = Repository::new();
-    repository.done(&["lecture"]);
-    repository.git(&["tag", "step99_mine"]);
-    fs::remove_file(repository.path("steps/step03_fresh.rs")).unwrap();
-    repository.commit("One less");
-    repository.done(&["lecture"]);
-    assert_eq!(
-        repository.git(&["tag", "--list"]),
-        "step00_one\nstep01_two\nstep02_three\nstep99_mine"
-    );
 }
 
 #[test]

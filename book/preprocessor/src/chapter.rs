@@ -5,6 +5,7 @@ use std::ops::Range;
 use pulldown_cmark::{CodeBlockKind, Event, Tag};
 
 use crate::{
+    block::Form,
     directive::{self, Directive, Found},
     expand::{self, Filled},
     markdown, math,
@@ -14,8 +15,17 @@ use crate::{
 /// Where it is, what it is, and why it cannot be filled.
 type Failure = (usize, String, String);
 
-/// The chapter with everything filled in, and what could not be: `line: directive: why`.
-pub fn fill(text: &str, library: &Library) -> (String, Vec<String>) {
+/// An inline formula with the stop that follows it: a line may break after a formula, but not there.
+fn unbroken(text: &str, formula: &Range<usize>, mathml: &str) -> (Range<usize>, String) {
+    let stop = text[formula.end..].bytes().take_while(|b| b".,;:!?)".contains(b)).count();
+    let end = formula.end + stop;
+    let stop = &text[formula.end..end];
+    (formula.start..end, format!("<span class=\"unbroken\">{mathml}{stop}</span>"))
+}
+
+/// The chapter with everything filled in, and what could not be: `line: directive: why`. On plain pages
+/// the formulas stay as they are: LaTeX reads better than MathML.
+pub fn fill(text: &str, library: &Library, form: Form) -> (String, Vec<String>) {
     let found = directive::find(text);
     let parts = Parts::of(&without(text, &found));
     let mut edits = Vec::new();
@@ -23,7 +33,7 @@ pub fn fill(text: &str, library: &Library) -> (String, Vec<String>) {
 
     for Found { range, directive } in &found {
         let filled = match directive {
-            Some(directive) => filled(directive, text, range, &parts, library),
+            Some(directive) => filled(directive, text, range, &parts, library, form),
             None => {
                 Err("this does not read as a directive: {{#name words \"quoted words\"}}".into())
             }
@@ -33,9 +43,10 @@ pub fn fill(text: &str, library: &Library) -> (String, Vec<String>) {
             Err(why) => failures.push((range.start, brief(&text[range.clone()]), why)),
         }
     }
-    for (range, latex, display) in &parts.formulas {
+    for (range, latex, display) in parts.formulas.iter().filter(|_| form == Form::Page) {
         match math::mathml(latex, *display) {
-            Ok(mathml) => edits.push((range.clone(), mathml)),
+            Ok(mathml) if *display => edits.push((range.clone(), mathml)),
+            Ok(mathml) => edits.push(unbroken(text, range, &mathml)),
             Err(why) => failures.push((range.start, brief(&text[range.clone()]), why)),
         }
     }
@@ -71,6 +82,7 @@ fn filled(
     range: &Range<usize>,
     parts: &Parts,
     library: &Library,
+    form: Form,
 ) -> Result<String, String> {
     if parts.formulas.iter().any(|(formula, ..)| formula.contains(&range.start)) {
         return Err("it stands inside a formula; end the formula before it".into());
@@ -79,11 +91,26 @@ fn filled(
     match expand::expand(directive, library).map_err(|error| format!("{error:#}"))? {
         Filled::Text(text) => Ok(text),
         _ if in_code => Err("it cannot stand inside code".into()),
-        Filled::Link(link) => Ok(link),
-        Filled::Block(_) if !alone(text, range) => Err("it has to stand alone on its line".into()),
-        // Markdown takes lines for HTML until an empty one.
-        Filled::Block(html) => Ok(html + "\n"),
+        Filled::Link { title, path } => Ok(form.link(&title, &path)),
+        Filled::Blocks(_) if !alone(text, range) => Err("it has to stand alone on its line".into()),
+        Filled::Blocks(blocks) => Ok(set_apart(&form.blocks(&blocks), text, range)),
     }
+}
+
+/// The block as far from the left as the directive whose place it takes, between empty lines: Markdown
+/// takes lines for HTML until an empty one, and a caption for a part of the paragraph above it.
+fn set_apart(block: &str, text: &str, range: &Range<usize>) -> String {
+    let mut above = text[..range.start].rsplit('\n');
+    let indentation = above.next().unwrap_or_default();
+    let is_text = |line: Option<&str>| line.is_some_and(|line| !line.trim().is_empty());
+    let before = if is_text(above.next()) { format!("\n{indentation}") } else { String::new() };
+    let after = if is_text(text[range.end..].lines().nth(1)) { "\n" } else { "" };
+    let indent = |line: &str| match line {
+        "" => String::new(),
+        line => format!("{indentation}{line}"),
+    };
+    let block = block.split('\n').map(indent).collect::<Vec<_>>().join("\n");
+    format!("{before}{}{after}", block.trim_start())
 }
 
 fn alone(text: &str, range: &Range<usize>) -> bool {

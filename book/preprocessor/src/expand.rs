@@ -3,8 +3,9 @@
 use anyhow::{Result, bail};
 
 use crate::{
+    block::Block,
     directive::{Directive, Excerpt, Words},
-    html, hunk, patch, picture, recorded,
+    hunk, patch, picture, recorded,
     source::{self, Library},
     syntax::Outline,
 };
@@ -13,10 +14,10 @@ use crate::{
 pub enum Filled {
     /// Words within a line.
     Text(String),
-    /// Markdown within a line.
-    Link(String),
-    /// HTML that stands on its own.
-    Block(String),
+    /// A mention of another page within a line.
+    Link { title: String, path: String },
+    /// What stands on its own.
+    Blocks(Vec<Block>),
 }
 
 /// What stands in the place of a directive.
@@ -24,17 +25,17 @@ pub fn expand(directive: &Directive, library: &Library) -> Result<Filled> {
     let mut words = directive.words();
     let words = &mut words;
     match directive.name.as_str() {
-        "code" => code(library, words).map(Filled::Block),
-        "hunk" => hunk(library, words).map(Filled::Block),
-        "diff" => diff(library, words).map(Filled::Block),
-        "output" => output(library, words).map(Filled::Block),
-        "plot" => plot(library, words).map(Filled::Block),
-        "picture" => picture(library, words).map(Filled::Block),
-        "patch" => patch(library, words).map(Filled::Block),
-        "solution" => solution(library, words).map(Filled::Block),
+        "code" => code(library, words).map(one),
+        "hunk" => hunk(library, words).map(Filled::Blocks),
+        "diff" => diff(library, words).map(one),
+        "output" => output(library, words).map(one),
+        "plot" => plot(library, words).map(one),
+        "picture" => picture(library, words).map(one),
+        "patch" => patch(library, words).map(one),
+        "solution" => solution(library, words).map(one),
         "number" => number(library, words).map(Filled::Text),
         "lines" => lines(library, words).map(Filled::Text),
-        "ref" => reference(library, words).map(Filled::Link),
+        "ref" => reference(library, words),
         _ => bail!(
             "there is no such directive; there are code, hunk, diff, output, number, plot, picture, \
              patch, solution, lines and ref"
@@ -42,7 +43,11 @@ pub fn expand(directive: &Directive, library: &Library) -> Result<Filled> {
     }
 }
 
-fn code(library: &Library, words: &mut Words) -> Result<String> {
+fn one(block: Block) -> Filled {
+    Filled::Blocks(vec![block])
+}
+
+fn code(library: &Library, words: &mut Words) -> Result<Block> {
     let source = library.source(words.bare("a step")?)?;
     let name = words.item()?;
     let excerpt = words.excerpt()?;
@@ -56,10 +61,10 @@ fn code(library: &Library, words: &mut Words) -> Result<String> {
         "header" => format!("the top of `{}`", source.path),
         _ => format!("`{name}` in `{}`", source.path),
     };
-    Ok(html::code(&title, &excerpt.of(&text)?))
+    Ok(Block::code(title, &excerpt.of(&text)?))
 }
 
-fn hunk(library: &Library, words: &mut Words) -> Result<String> {
+fn hunk(library: &Library, words: &mut Words) -> Result<Vec<Block>> {
     let step = words.bare("a step")?;
     let item = words.item()?;
     words.end()?;
@@ -67,15 +72,15 @@ fn hunk(library: &Library, words: &mut Words) -> Result<String> {
     hunk::of_item(&old.text, &new.text, &item)
 }
 
-fn diff(library: &Library, words: &mut Words) -> Result<String> {
+fn diff(library: &Library, words: &mut Words) -> Result<Block> {
     let step = words.bare("a step")?;
     words.end()?;
     let (old, new) = below_headers(library, step)?;
     let (added, removed) = hunk::changed(&old, &new);
     let before = source::before(step)?;
-    let summary =
+    let title =
         format!("All that changes from {before} to {step}: {added} lines added, {removed} removed");
-    Ok(html::folded("whole", &summary, &hunk::between(&old, &new)?))
+    Ok(Block::Folded { class: "whole", title, blocks: hunk::between(&old, &new)? })
 }
 
 fn lines(library: &Library, words: &mut Words) -> Result<String> {
@@ -92,7 +97,7 @@ fn below_headers(library: &Library, step: &str) -> Result<(String, String)> {
     Ok((hunk::without_header(&old.text)?, hunk::without_header(&new.text)?))
 }
 
-fn output(library: &Library, words: &mut Words) -> Result<String> {
+fn output(library: &Library, words: &mut Words) -> Result<Block> {
     let name = words.bare("a step or a variation")?;
     let excerpt = words.excerpt()?;
     words.end()?;
@@ -107,45 +112,42 @@ fn number(library: &Library, words: &mut Words) -> Result<String> {
     recorded::number(library, name, first, pattern)
 }
 
-fn plot(library: &Library, words: &mut Words) -> Result<String> {
+fn plot(library: &Library, words: &mut Words) -> Result<Block> {
     let name = words.bare("a step or a variation")?;
     let file = words.bare("a file's name")?;
     let alt = words.quoted("a text for those who do not see the picture")?;
     words.end()?;
     let svg = recorded::file(library, name, file)?;
-    picture::figure("plot", &format!("{name}-{file}"), &svg, alt)
+    picture::block("plot", &format!("{name}-{file}"), &svg, alt)
 }
 
-fn picture(library: &Library, words: &mut Words) -> Result<String> {
+fn picture(library: &Library, words: &mut Words) -> Result<Block> {
     let file = words.bare("a file's name")?;
     let alt = words.quoted("a text for those who do not see the picture")?;
     words.end()?;
     let svg = library.read(&library.in_book(&format!("src/pictures/{file}")))?;
-    picture::figure("picture", file, &svg, alt)
+    picture::block("picture", file, &svg, alt)
 }
 
-fn patch(library: &Library, words: &mut Words) -> Result<String> {
+fn patch(library: &Library, words: &mut Words) -> Result<Block> {
     let name = words.bare("a variation")?;
     words.end()?;
     let variation = patch::read(library, name)?;
-    let title = html::caption(&variation.title);
-    Ok(format!(
-        "<section class=\"variation\"><p class=\"title\">{title}</p>{}</section>",
-        variation.figures
-    ))
+    Ok(Block::Section { class: "variation", title: variation.title, blocks: variation.hunks })
 }
 
-fn solution(library: &Library, words: &mut Words) -> Result<String> {
+fn solution(library: &Library, words: &mut Words) -> Result<Block> {
     let name = words.bare("a variation")?;
     words.end()?;
     let variation = patch::read(library, name)?;
-    let output = recorded::output(library, name, &Excerpt::whole())?;
-    let body = variation.figures + &output;
-    Ok(html::folded("solution", &format!("Solution: {}", variation.title), &body))
+    let mut blocks = variation.hunks;
+    blocks.push(recorded::output(library, name, &Excerpt::whole())?);
+    let title = format!("Solution: {}", variation.title);
+    Ok(Block::Folded { class: "solution", title, blocks })
 }
 
-fn reference(library: &Library, words: &mut Words) -> Result<String> {
+fn reference(library: &Library, words: &mut Words) -> Result<Filled> {
     let (path, title) = library.link(words.bare("a chapter")?)?;
     words.end()?;
-    Ok(format!("[{title}]({path})"))
+    Ok(Filled::Link { title: title.into(), path })
 }

@@ -5,7 +5,10 @@ use std::ops::Range;
 use anyhow::{Result, ensure};
 use diffy::{DiffOptions, Line};
 
-use crate::{html, syntax::Outline};
+use crate::{
+    block::{Block, Sign},
+    syntax::Outline,
+};
 
 /// How many unchanged lines are shown around a change.
 const CONTEXT: usize = 3;
@@ -15,13 +18,6 @@ pub struct Hunk {
     /// Where its first changed line stands in the new text, counted from 0.
     pub at: usize,
     pub lines: Vec<(Sign, String)>,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Sign {
-    Same,
-    Added,
-    Removed,
 }
 
 impl Hunk {
@@ -47,15 +43,15 @@ fn hunks(old: &str, new: &str) -> Vec<Hunk> {
     options.create_patch(old, new).hunks().iter().map(Hunk::new).collect()
 }
 
-/// All that changed from one text to the next, as figures whose captions say where it goes.
-pub fn between(old: &str, new: &str) -> Result<String> {
+/// All that changed from one text to the next, hunk by hunk, and where each goes.
+pub fn between(old: &str, new: &str) -> Result<Vec<Block>> {
     let (old_outline, new_outline) = (Outline::of(old)?, Outline::of(new)?);
-    let caption = |hunk: &Hunk| new_outline.place(hunk.at, &old_outline);
-    Ok(figures(&hunks(old, new), caption))
+    let place = |hunk: &Hunk| new_outline.place(hunk.at, &old_outline);
+    Ok(blocks(&hunks(old, new), place))
 }
 
 /// What changed in an item, or all of it if it is new or gone.
-pub fn of_item(old: &str, new: &str, item: &str) -> Result<String> {
+pub fn of_item(old: &str, new: &str, item: &str) -> Result<Vec<Block>> {
     let (old_outline, new_outline) = (Outline::of(old)?, Outline::of(new)?);
     let (before, after) = match (old_outline.item(item), new_outline.item(item)) {
         (Err(_), Err(why)) => return Err(why),
@@ -63,7 +59,7 @@ pub fn of_item(old: &str, new: &str, item: &str) -> Result<String> {
     };
     let hunks = hunks(&cut(old, &before), &cut(new, &after));
     ensure!(!hunks.is_empty(), "nothing changed in `{item}`");
-    Ok(figures(&hunks, |hunk| match item {
+    Ok(blocks(&hunks, |hunk| match item {
         "consts" => "among the constants".into(),
         "use" => "among the imports".into(),
         "header" => "in the comment at the top".into(),
@@ -76,8 +72,8 @@ fn cut(text: &str, lines: &Range<usize>) -> String {
     text.lines().skip(lines.start).take(lines.len()).map(|line| format!("{line}\n")).collect()
 }
 
-fn figures(hunks: &[Hunk], caption: impl Fn(&Hunk) -> String) -> String {
-    hunks.iter().map(|hunk| html::diff(&caption(hunk), &hunk.lines)).collect()
+fn blocks(hunks: &[Hunk], place: impl Fn(&Hunk) -> String) -> Vec<Block> {
+    hunks.iter().map(|hunk| Block::hunk(place(hunk), &hunk.lines)).collect()
 }
 
 /// How many lines are added and removed from one text to the next.

@@ -1,7 +1,8 @@
 //! The book's chapters are Markdown with directives: every piece of code, output, picture or number in
 //! the book is taken from the steps and from what they printed. This crate fills the directives in,
-//! turns formulas (`$...$`, `$$...$$`) into MathML, and checks the links of the built book. What cannot
-//! be filled in fails the build, with the chapter's file and line.
+//! turns formulas (`$...$`, `$$...$$`) into MathML, and checks the links of the built book. Or it writes the
+//! chapters as plain Markdown, for those who read without a browser. What cannot be filled in fails the
+//! build, with the chapter's file and line.
 //!
 //! Alone on a line:
 //!
@@ -27,6 +28,7 @@
 //! \{{#...}}                          no directive
 //! ```
 
+mod block;
 pub mod build;
 mod chapter;
 mod directive;
@@ -38,10 +40,12 @@ mod markdown;
 mod math;
 mod patch;
 mod picture;
+pub mod plain;
 mod recorded;
 pub mod serve;
 mod source;
 mod syntax;
+mod text;
 
 use std::path::{Path, PathBuf};
 
@@ -51,7 +55,10 @@ use mdbook_preprocessor::{
     book::{Book, BookItem, Chapter},
 };
 
-use crate::source::{Library, Page};
+use crate::{
+    block::Form,
+    source::{Library, Page},
+};
 
 /// The preprocessor, under the name that `book.toml` gives it.
 pub struct Steps;
@@ -62,21 +69,28 @@ impl Preprocessor for Steps {
     }
 
     fn run(&self, context: &PreprocessorContext, mut book: Book) -> Result<Book> {
-        let root = context.root.canonicalize().context("the book's folder")?;
-        let repository = root.parent().context("the book lies in the repository")?;
-        let library = Library::new(repository, &root, pages(&book));
-        let source = root.join(&context.config.book.src);
-        let source = source.strip_prefix(repository).unwrap_or(&source);
-
-        let mut failures = Vec::new();
-        book.for_each_chapter_mut(|chapter| {
-            failures.extend(fill(chapter, &library, source));
-        });
-        if !failures.is_empty() {
-            bail!("the chapters ask for what is not there\n{}", failures.join("\n"));
-        }
+        let source = context.root.join(&context.config.book.src);
+        fill(&mut book, &context.root, &source, Form::Page)?;
         Ok(book)
     }
+}
+
+/// Fills all chapters of the book in the folder `root`, which lies in the repository.
+fn fill(book: &mut Book, root: &Path, source: &Path, form: Form) -> Result<()> {
+    let root = root.canonicalize().context("the book's folder")?;
+    let repository = root.parent().context("the book lies in the repository")?;
+    let library = Library::new(repository, &root, pages(book));
+    let source = source.canonicalize().unwrap_or(source.into());
+    let source = source.strip_prefix(repository).unwrap_or(&source);
+
+    let mut failures = Vec::new();
+    book.for_each_chapter_mut(|chapter| {
+        failures.extend(fill_chapter(chapter, &library, source, form));
+    });
+    if !failures.is_empty() {
+        bail!("the chapters ask for what is not there\n{}", failures.join("\n"));
+    }
+    Ok(())
 }
 
 fn pages(book: &Book) -> Vec<Page> {
@@ -90,10 +104,15 @@ fn pages(book: &Book) -> Vec<Page> {
 }
 
 /// Fills one chapter and returns what failed.
-fn fill(chapter: &mut Chapter, library: &Library, source: &Path) -> Vec<String> {
+fn fill_chapter(
+    chapter: &mut Chapter,
+    library: &Library,
+    source: &Path,
+    form: Form,
+) -> Vec<String> {
     let Some(path) = &chapter.path else { return Vec::new() };
     let file: PathBuf = source.join(path);
-    let (filled, failures) = chapter::fill(&chapter.content, library);
+    let (filled, failures) = chapter::fill(&chapter.content, library, form);
     chapter.content = filled;
     failures.iter().map(|failure| format!("{}:{failure}", file.display())).collect()
 }

@@ -4,7 +4,7 @@ use anyhow::{Context, Result, anyhow, ensure};
 use regex::RegexBuilder;
 use serde::Deserialize;
 
-use crate::{directive::Excerpt, html, source::Library};
+use crate::{block::Block, directive::Excerpt, source::Library};
 
 /// What the book tells of a recorded run, from its `run.toml`.
 #[derive(Deserialize)]
@@ -40,11 +40,12 @@ pub fn file(library: &Library, name: &str, file: &str) -> Result<String> {
 }
 
 /// What a run printed, under its command.
-pub fn output(library: &Library, name: &str, excerpt: &Excerpt) -> Result<String> {
+pub fn output(library: &Library, name: &str, excerpt: &Excerpt) -> Result<Block> {
     let text = file(library, name, "output.txt")?;
     let run: Run = toml::from_str(&file(library, name, "run.toml")?)
         .with_context(|| format!("the run.toml of {name}"))?;
-    Ok(html::output(&run.command, &run.machine(), &excerpt.of(&text)?))
+    let lines = excerpt.of(&text)?.into_iter().map(str::to_string).collect();
+    Ok(Block::Output { machine: run.machine(), command: run.command, lines })
 }
 
 /// The first group of a pattern, in the first place or the last where it matches what a run printed.

@@ -5,24 +5,10 @@ mod repository;
 use std::{
     fs,
     io::Write,
-    path::Path,
     process::{Command, Stdio},
 };
 
 use repository::Repository;
-
-/// A repository with a book of one chapter, set up as ours is.
-fn with_chapter(text: &str) -> Repository {
-    let repository = Repository::new();
-    let own = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
-    for file in ["book.toml", "theme/book.css"] {
-        repository.write(&format!("book/{file}"), &fs::read_to_string(own.join(file)).unwrap());
-    }
-    repository.write("book/src/SUMMARY.md", "- [Two](step02_two.md)\n- [Glossary](glossary.md)\n");
-    repository.write("book/src/step02_two.md", text);
-    repository.write("book/src/glossary.md", repository::GLOSSARY);
-    repository
-}
 
 fn page(repository: &Repository) -> String {
     fs::read_to_string(repository.path("book/book/step02_two.html")).unwrap()
@@ -30,7 +16,7 @@ fn page(repository: &Repository) -> String {
 
 #[test]
 fn a_book_is_built_and_its_links_hold() {
-    let repository = with_chapter(
+    let repository = Repository::with_chapter(
         "# Two\n\nSee {{#ref glossary#logits}}, $a_{ij} * b_{ij}$.\n\n{{#code step02 fn batch}}\n\
          {{#hunk step02 impl Model}}\n{{#output step02}}\nText\n{{#picture head.svg \"a head\"}}\n\n\
          {{#picture head.svg \"again\"}}\n\n```rust,sketch\nlet x = 1;\n```\n",
@@ -59,7 +45,7 @@ fn a_broken_link_or_anchor_fails_the_build() {
         ("[x](nope.md)", "step02_two.html: nope.html: there is no nope.html"),
         ("[x](glossary.md#nope)", "glossary.html has no #nope"),
     ] {
-        let repository = with_chapter(&format!("# Two\n\n{link}\n"));
+        let repository = Repository::with_chapter(&format!("# Two\n\n{link}\n"));
         let why = book::build::build(&repository.path("book")).unwrap_err().to_string();
         assert!(why.contains(expected), "{why}");
     }
@@ -67,7 +53,7 @@ fn a_broken_link_or_anchor_fails_the_build() {
 
 #[test]
 fn what_cannot_be_filled_fails_the_build_and_leaves_the_pages_alone() {
-    let repository = with_chapter("# Two\n\nGood.\n");
+    let repository = Repository::with_chapter("# Two\n\nGood.\n");
     book::build::build(&repository.path("book")).unwrap();
     repository.write("book/src/step02_two.md", "# Two\n\n{{#ref nope}}\n");
     let why = format!("{:#}", book::build::build(&repository.path("book")).unwrap_err());

@@ -21,8 +21,9 @@ const TESTS: &str = "tests/lesson.rs";
 
 /// What the lab's commit takes over from HEAD, beside the tests that need no step. All else is the
 /// steps, what is made from them, and what takes care of the repository that they are written in.
-const LAB: [&str; 14] = [
+const LAB: [&str; 16] = [
     ".cargo/",
+    ".gitattributes",
     ".gitignore",
     "Cargo.lock",
     "Cargo.toml",
@@ -33,13 +34,11 @@ const LAB: [&str; 14] = [
     "rustfmt.toml",
     "src/",
     "tch-ext/",
+    "tests/fixtures/",
     "xtask/Cargo.toml",
     "xtask/libtorch-guard/",
     "xtask/src/",
 ];
-
-/// `git show` shows the lesson: not the lock file, the prose, or the solutions of the exercises.
-const ATTRIBUTES: &str = "/Cargo.lock -diff\n/text/** -diff\n/steps/patches/** -diff\n";
 
 /// A commit of the lecture.
 pub struct Lesson {
@@ -52,10 +51,10 @@ pub struct Lesson {
 /// Makes all commits of the lecture, in order. No branch and no tag points at them yet.
 ///
 /// Nothing but the tree of HEAD has a say in it, and in a step's commit nothing but the lab, this
-/// step and those before it.
+/// step, those before it, and the titles of the pages that its chapter names.
 ///
 /// # Errors
-/// HEAD has no steps, or a file of theirs is not what it is taken for.
+/// HEAD has no steps, a file of theirs is not what it is taken for, or the book cannot be rendered.
 pub fn project(git: &Git) -> Result<Vec<Lesson>> {
     let head = Tree::of(git, "HEAD")?;
     let steps = steps::among(head.paths());
@@ -85,7 +84,7 @@ pub fn project(git: &Git) -> Result<Vec<Lesson>> {
 /// The lab's files. The manifest and the lock file are still HEAD's.
 fn lab<'a>(head: &Tree<'a>) -> Result<Tree<'a>> {
     let mut tests = Vec::new();
-    for path in head.paths().filter(|path| path.starts_with("tests/")) {
+    for path in head.paths().filter(|path| path.starts_with("tests/") && path.ends_with(".rs")) {
         let text = head.text(path)?.unwrap_or_default();
         if !text.contains("steps/") && !text.contains("CARGO_BIN_EXE_") {
             tests.push(path);
@@ -96,7 +95,6 @@ fn lab<'a>(head: &Tree<'a>) -> Result<Tree<'a>> {
         let is_lab = |name: &&str| path == *name || name.ends_with('/') && path.starts_with(*name);
         LAB.iter().any(is_lab) || tests.contains(&path)
     });
-    tree.put(".gitattributes", ATTRIBUTES)?;
     tree.put("README.md", words::README)?;
     Ok(tree)
 }

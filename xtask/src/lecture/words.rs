@@ -26,20 +26,21 @@ Each commit of this branch is one lesson, and its tag is the lesson's name. They
 
 ```sh
 git log --oneline --reverse lecture    # the lessons, in order
-git show step02_attention              # what the lesson changes, and why
 git switch --detach step02_attention   # stand in it
+git show                               # what the lesson changes, and why
 cargo xtask setup                      # once: libtorch, into the folder `libtorch`
 cargo run --bin step02_attention       # the program has the lesson's name
 cargo test                             # what the lesson promises about its code
 ```
 
-To follow along, start a branch of your own at a lesson (`git switch -c mine step01_bigram`), type the next
-one, and compare: `git diff step02_attention -- steps`.
+To follow along, start a branch of your own at a lesson (`git switch -c mine step01_bigram`), take over
+the next one's name and proof (`git checkout step02_attention -- Cargo.toml Cargo.lock steps/proofs`), type its
+program, and compare: `git diff step02_attention -- steps/lesson.rs`.
 
 - `steps/proofs/`: the table that the program prints at its end to prove the lesson
 - `steps/patches/`: variations of the program, solutions of exercises among them:
   `git apply steps/patches/NAME.patch`, and `git apply -R` to take it back
-- `text/`: the chapters so far
+- `text/`: the chapters so far, with their code and outputs filled in
 - `src/`, `tch-ext/`, `files/`, `data/`: the lab, which is what the lessons need and do not teach
 
 `git show` leaves out patches, chapters and `Cargo.lock`; `git show --text` shows them too.
@@ -49,10 +50,10 @@ anew. So keep your own work on a branch of your own.
 ";
 
 /// A step's message: its title, its goal, and how to run it, from its chapter or, if there is none
-/// that can be read as it is, from the comment at the top of its program.
+/// that says its goal, from the comment at the top of its program.
 pub fn message(step: &Step, program: &str, chapter: Option<&str>) -> String {
     let name = &step.name;
-    let of_chapter = chapter.map(of_chapter).filter(|(_, goal)| !goal.contains("{{#"));
+    let of_chapter = chapter.map(of_chapter).filter(|(_, goal)| !goal.is_empty());
     let (title, goal) = of_chapter.unwrap_or_else(|| of_header(program));
     let title = title.strip_prefix(step.key()).unwrap_or(&title).trim_start_matches([':', ' ']);
     let read = match goes_on(program) {
@@ -76,13 +77,14 @@ fn of_header(program: &str) -> (String, String) {
     (title.into(), goal.collect::<Vec<_>>().join("\n\n"))
 }
 
-/// The first heading, and the prose down to the next one: paragraphs and lists. Tables, pictures and
-/// all else that needs more than a terminal is left out.
+/// The first heading, and the prose down to the next one or to code: paragraphs and lists. Tables,
+/// pictures and formulas are left out, for they need more than a terminal.
 fn of_chapter(chapter: &str) -> (String, String) {
     let mut blocks = chapter.split("\n\n").map(str::trim).filter(|block| !block.is_empty());
     let title = blocks.next().unwrap_or_default().trim_start_matches('#').trim();
-    let is_prose = |block: &&str| !block.starts_with(['<', '|', '!', '$', '>', '`']);
-    let goal = blocks.take_while(|block| !block.starts_with('#')).filter(is_prose).map(|block| {
+    let goes_on = |block: &&str| !block.starts_with('#') && !block.starts_with("```");
+    let is_prose = |block: &&str| !block.starts_with(['|', '$', '>']) && !block.starts_with("*(");
+    let goal = blocks.take_while(goes_on).filter(is_prose).map(|block| {
         let text = without_links(block.strip_prefix("**Goal.** ").unwrap_or(block));
         if text.starts_with("- ") { text } else { wrapped(&text) }
     });

@@ -1,6 +1,11 @@
 //! A small repository in a temporary folder, with two steps, a recorded run, a variation and pictures.
 
-use std::{fs, path::PathBuf};
+#![allow(dead_code)] // no test needs all of it
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 use tempfile::TempDir;
 
@@ -140,6 +145,31 @@ impl Repository {
         repository.write("book/recorded/step02-no_key/run.toml", &patched);
         repository.write("book/src/pictures/head.svg", SVG);
         repository
+    }
+
+    /// A repository with a book of one chapter and a glossary, set up as ours is.
+    pub fn with_chapter(text: &str) -> Repository {
+        let repository = Repository::new();
+        let own = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+        repository.copy(own, "book.toml");
+        for folder in ["theme", "src/fonts"] {
+            for entry in fs::read_dir(own.join(folder)).into_iter().flatten() {
+                let name = entry.unwrap().file_name().into_string().unwrap();
+                repository.copy(own, &format!("{folder}/{name}"));
+            }
+        }
+        let summary = "- [step02: two](step02_two.md)\n- [Glossary](glossary.md)\n";
+        repository.write("book/src/SUMMARY.md", summary);
+        repository.write("book/src/step02_two.md", text);
+        repository.write("book/src/glossary.md", GLOSSARY);
+        repository
+    }
+
+    /// Copies a file of a book into this one.
+    fn copy(&self, book: &Path, file: &str) {
+        let to = self.path(&format!("book/{file}"));
+        fs::create_dir_all(to.parent().unwrap()).unwrap();
+        fs::copy(book.join(file), to).unwrap();
     }
 
     pub fn path(&self, path: &str) -> PathBuf {
