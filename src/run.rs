@@ -15,6 +15,7 @@ pub fn run(body: impl FnOnce() -> anyhow::Result<()>) -> ExitCode {
     }
     let sentence = match panic::catch_unwind(AssertUnwindSafe(|| {
         tch_ext::memory::keep_freed()?;
+        tch_ext::memory::use_huge_pages()?;
         body()
     })) {
         Ok(Ok(())) => return ExitCode::SUCCESS,

@@ -13,6 +13,9 @@ fn main() {
         .include(&headers)
         // Where the compiler knows this flag, it warns about our code alone and not about libtorch's.
         .flag_if_supported(format!("-isystem{}", headers.display()))
-        .files(["cpp/bridge.cpp", "cpp/memory.cpp", "cpp/random.cpp"])
+        .files(
+            ["attention", "autocast", "bridge", "memory", "optim", "precision", "random"]
+                .map(|topic| format!("cpp/{topic}.cpp")),
+        )
         .compile("tch_ext");
 }

@@ -8,9 +8,34 @@
 
 #ifdef __GLIBC__
 #include <malloc.h>
+#include <sys/mman.h>
+#include <unistd.h>
 #endif
 
 namespace {
+
+#ifdef __GLIBC__
+uintptr_t whole_pages_below_heap_end() {
+  constexpr uintptr_t kPage = 2 << 20;
+  return reinterpret_cast<uintptr_t>(sbrk(0)) / kPage * kPage;  // of the heap's end, no call to Linux
+}
+#endif
+
+// How far the heap is to be mapped in pages of 2 MiB; 0 until somebody has asked for it.
+std::atomic<uintptr_t> huge_until{0};
+
+// Asks Linux to map so what the heap has grown by since the last time. It is advice: where it cannot be
+// followed, memory is as good as before.
+void advise_huge_pages() {
+#ifdef __GLIBC__
+  uintptr_t begin = huge_until;
+  if (begin == 0) return;
+  const uintptr_t end = whole_pages_below_heap_end();
+  if (begin < end && huge_until.compare_exchange_strong(begin, end)) {
+    madvise(reinterpret_cast<void*>(begin), end - begin, MADV_HUGEPAGE);
+  }
+#endif
+}
 
 // libtorch's CPU allocator with a counter in front.
 //
@@ -21,6 +46,7 @@ class Counter final : public c10::Allocator {
   c10::DataPtr allocate(size_t bytes) override {
     if (bytes == 0) return {nullptr, nullptr, &free, c10::kCPU};
     auto* block = static_cast<char*>(libtorchs_->raw_allocate(kHeader + bytes));
+    advise_huge_pages();
     new (block) size_t(bytes);
     add(bytes);
     void* data = block + kHeader;
@@ -113,6 +139,17 @@ extern "C" tch_ext::Outcome tch_ext_keep_freed() {
     // (A higher M_MMAP_THRESHOLD does not do: older glibc refuses more than 32 MiB.)
     const bool set = mallopt(M_MMAP_MAX, 0) && mallopt(M_TRIM_THRESHOLD, INT32_MAX);
     TORCH_CHECK(set, "malloc refuses to keep freed memory");
+#endif
+  });
+}
+
+extern "C" tch_ext::Outcome tch_ext_use_huge_pages() {
+  return tch_ext::guarded([] {
+#ifdef __GLIBC__
+    // The heap grows by this much more than what was asked for, so that what libraries allocate
+    // between two tensors mostly lies in what was advised with the first.
+    TORCH_CHECK(mallopt(M_TOP_PAD, 64 << 20), "malloc refuses to grow by larger pieces");
+    huge_until = whole_pages_below_heap_end();
 #endif
   });
 }

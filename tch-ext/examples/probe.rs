@@ -4,6 +4,7 @@
 use std::{process::ExitCode, time::Instant};
 
 use tch::{Cuda, Device, Kind, Tensor};
+use tch_ext::precision::bf16_is_fast;
 
 /// Timed: the best of so many.
 const REPEATS: usize = 3;
@@ -48,20 +49,10 @@ fn devices() -> Vec<Device> {
 /// The number types that the device computes with in hardware.
 fn kinds(device: Device) -> Vec<(Kind, &'static str)> {
     let mut kinds = vec![(Kind::Float, "fp32")];
-    if device.is_cuda() || cpu_has_bf16() {
+    if device.is_cuda() || bf16_is_fast(device).unwrap_or(false) {
         kinds.push((Kind::BFloat16, "bf16"));
     }
     kinds
-}
-
-#[cfg(target_arch = "x86_64")]
-fn cpu_has_bf16() -> bool {
-    std::is_x86_feature_detected!("avx512bf16")
-}
-
-#[cfg(not(target_arch = "x86_64"))]
-fn cpu_has_bf16() -> bool {
-    false
 }
 
 struct Product {

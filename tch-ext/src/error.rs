@@ -1,11 +1,17 @@
 use std::ffi::{CStr, c_char};
 use std::fmt;
 
-/// What libtorch said when an operation failed.
+/// Why an operation failed: in our words what was asked wrongly, else in libtorch's.
 ///
 /// `Display` gives the first line, which is the sentence for a person; `Debug` gives all of it.
 #[derive(Debug)]
 pub struct Error(String);
+
+impl Error {
+    pub(crate) fn new(sentence: String) -> Error {
+        Error(sentence)
+    }
+}
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {

@@ -10,11 +10,18 @@
 #![deny(unsafe_op_in_unsafe_fn, clippy::undocumented_unsafe_blocks)]
 #![warn(missing_docs)]
 
+mod attention;
+mod autocast;
 mod device;
 mod error;
 pub mod memory;
+pub mod optim;
+pub mod precision;
 pub mod random;
+mod tensor;
 
+pub use attention::set_flash_attention;
+pub use autocast::autocast;
 pub use error::Error;
 
 /// The version of the libtorch that this crate is built against.

@@ -1,12 +1,9 @@
 //! The state of libtorch's random generators, which dropout and initialisation draw from: what a
 //! checkpoint needs to go on as if it had never stopped.
 
-use crate::{Error, device::Device, error::Outcome};
+use crate::{Error, device::Device, error::Outcome, tensor::CTensor};
 use std::ptr;
 use tch::Tensor;
-
-/// An `at::Tensor`; tch has a name of its own for it.
-enum CTensor {}
 
 unsafe extern "C" {
     fn tch_ext_random_state(device: Device, state: *mut *mut CTensor) -> Outcome;
