@@ -10,6 +10,7 @@
 //! | `Corpus::load(&args.lab, BLOCK_SIZE)` | a training and a validation text, and the floor of the latter |
 //! | `Rng::new(args.lab.seed)` | the numbers that batches and samples are drawn with |
 //! | `Log::new(&args.lab)` | the progress bar, the aligned lines, `metrics.csv`, the plot |
+//! | `Weights::open(path)` | a GPT-2 checkpoint's tensors by name, checked before they are read |
 //! | `Table::new()` | what theory predicts beside what the program measured |
 
 mod corpus;
@@ -20,6 +21,7 @@ pub mod plot;
 mod rng;
 mod run;
 mod table;
+mod weights;
 
 pub use corpus::Corpus;
 pub use flags::Flags;
@@ -27,3 +29,4 @@ pub use log::Log;
 pub use rng::{Rng, RngState};
 pub use run::run;
 pub use table::{Table, grouped};
+pub use weights::Weights;

@@ -4,6 +4,7 @@
 //! that this crate fills. Every data set is a module with its flags (`Args`) and its `run`, and a
 //! subcommand of the program.
 
+pub mod gpt2;
 pub mod shakespeare;
 
 use std::{
