@@ -7,17 +7,19 @@ use std::{
     process::{Command, Output},
 };
 
-const STEPS: [(&str, &str); 5] = [
+const STEPS: [(&str, &str); 6] = [
     ("step00_tensors", env!("CARGO_BIN_EXE_step00_tensors")),
     ("step01_bigram", env!("CARGO_BIN_EXE_step01_bigram")),
     ("step02_attention", env!("CARGO_BIN_EXE_step02_attention")),
     ("step03_blocks", env!("CARGO_BIN_EXE_step03_blocks")),
     ("step04_tokenizer", env!("CARGO_BIN_EXE_step04_tokenizer")),
+    ("step05_gpt2", env!("CARGO_BIN_EXE_step05_gpt2")),
 ];
 
-/// Those that read a corpus, and of them those that have a model to prompt.
-const WITH_CORPUS: std::ops::Range<usize> = 1..5;
-const WITH_MODEL: std::ops::Range<usize> = 1..4;
+/// Those that read a corpus, those whose model knows characters, and those that are GPT-2.
+const WITH_CORPUS: std::ops::Range<usize> = 1..STEPS.len();
+const WITH_CHARACTERS: std::ops::Range<usize> = 1..4;
+const GPT2: std::ops::Range<usize> = 5..STEPS.len();
 
 struct Folder(tempfile::TempDir);
 
@@ -88,7 +90,8 @@ fn a_device_that_is_not_there() {
 
 #[test]
 fn a_folder_that_cannot_be_written() {
-    for step in 0..STEPS.len() {
+    let writes = |step: &usize| *step != 5; // step05 writes text to the terminal alone
+    for step in (0..STEPS.len()).filter(writes) {
         let folder = Folder::new();
         let file = folder.file("file", "not a folder");
         let out = format!("{file}/out");
@@ -128,7 +131,7 @@ fn a_corpus_one_character_too_short_for_the_block_and_one_just_long_enough() {
 
 #[test]
 fn a_prompt_that_the_vocabulary_lacks() {
-    for step in WITH_MODEL {
+    for step in WITH_CHARACTERS {
         Folder::new().refused(step, &["--prompt", "a 狐 b"], &["--prompt", "狐"]);
         Folder::new().refused(step, &["--prompt", ""], &["--prompt"]);
     }
@@ -137,6 +140,34 @@ fn a_prompt_that_the_vocabulary_lacks() {
 #[test]
 fn a_vocabulary_below_the_single_bytes() {
     Folder::new().refused(4, &["--vocab-size", "256"], &["--vocab-size"]);
+}
+
+/// tests/weights.rs has every way in which a checkpoint can be wrong.
+#[test]
+fn weights_that_cannot_be_used() {
+    let folder = Folder::new();
+    let cut = folder.file("cut.safetensors", [9, 0, 0, 0, 0, 0, 0, 0, b'{']);
+    for step in GPT2 {
+        folder.refused(step, &["--weights", "gpt3"], &["gpt3", "cargo run -p data -- gpt2"]);
+        folder.refused(step, &["--weights", "."], &["model.safetensors"]);
+        folder.refused(step, &["--weights", &cut], &["cut.safetensors", "header"]);
+        folder.refused(step, &["--weights", &cut, "--size", "gpt2"], &["--size", "--weights"]);
+    }
+}
+
+#[test]
+fn sampling_that_makes_no_sense() {
+    for step in GPT2 {
+        let refused = |flag: &str, value: &str| {
+            let given = format!("{flag}={value}");
+            Folder::new().refused(step, &[&given], &[flag]);
+        };
+        refused("--temperature", "-1");
+        refused("--temperature", "NaN");
+        refused("--top-k", "0");
+        refused("--num-samples", "0");
+        refused("--max-new-tokens", "-5");
+    }
 }
 
 #[test]
