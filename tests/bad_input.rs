@@ -7,13 +7,14 @@ use std::{
     process::{Command, Output},
 };
 
-const STEPS: [(&str, &str); 6] = [
+const STEPS: [(&str, &str); 7] = [
     ("step00_tensors", env!("CARGO_BIN_EXE_step00_tensors")),
     ("step01_bigram", env!("CARGO_BIN_EXE_step01_bigram")),
     ("step02_attention", env!("CARGO_BIN_EXE_step02_attention")),
     ("step03_blocks", env!("CARGO_BIN_EXE_step03_blocks")),
     ("step04_tokenizer", env!("CARGO_BIN_EXE_step04_tokenizer")),
     ("step05_gpt2", env!("CARGO_BIN_EXE_step05_gpt2")),
+    ("step06_training", env!("CARGO_BIN_EXE_step06_training")),
 ];
 
 /// Those that read a corpus, those whose model knows characters, and those that are GPT-2.
@@ -156,6 +157,16 @@ fn weights_that_cannot_be_used() {
 }
 
 #[test]
+fn a_model_that_lacks_the_corpus_tokens() {
+    let odd = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/gpt2-odd");
+    for step in GPT2.skip(1) {
+        Folder::new().refused(step, &["--weights", odd], &["--weights", "67"]);
+    }
+    // step05 does not train; there it is the prompt that does not fit.
+    Folder::new().refused(5, &["--weights", odd], &["--prompt", "67"]);
+}
+
+#[test]
 fn sampling_that_makes_no_sense() {
     for step in GPT2 {
         let refused = |flag: &str, value: &str| {
@@ -167,6 +178,15 @@ fn sampling_that_makes_no_sense() {
         refused("--top-k", "0");
         refused("--num-samples", "0");
         refused("--max-new-tokens", "-5");
+    }
+}
+
+#[test]
+fn batches_that_cannot_be_cut() {
+    let folder = Folder::new();
+    let short = folder.file("short.txt", "word ".repeat(400));
+    for step in GPT2.skip(1) {
+        folder.refused(step, &["--corpus", &short], &["513", "more text"]);
     }
 }
 
