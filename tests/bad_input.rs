@@ -7,7 +7,7 @@ use std::{
     process::{Command, Output},
 };
 
-const STEPS: [(&str, &str); 7] = [
+const STEPS: [(&str, &str); 8] = [
     ("step00_tensors", env!("CARGO_BIN_EXE_step00_tensors")),
     ("step01_bigram", env!("CARGO_BIN_EXE_step01_bigram")),
     ("step02_attention", env!("CARGO_BIN_EXE_step02_attention")),
@@ -15,6 +15,7 @@ const STEPS: [(&str, &str); 7] = [
     ("step04_tokenizer", env!("CARGO_BIN_EXE_step04_tokenizer")),
     ("step05_gpt2", env!("CARGO_BIN_EXE_step05_gpt2")),
     ("step06_training", env!("CARGO_BIN_EXE_step06_training")),
+    ("step07_flash_attention", env!("CARGO_BIN_EXE_step07_flash_attention")),
 ];
 
 /// Those that read a corpus, those whose model knows characters, and those that are GPT-2.

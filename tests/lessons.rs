@@ -492,3 +492,35 @@ mod step06 {
         assert!((loss - predicted).abs() < 0.05, "{loss} {predicted}");
     }
 }
+
+mod step07 {
+    use super::relative;
+    include!("../steps/step07_flash_attention.rs");
+
+    #[test]
+    fn fused_is_by_hand_forward_and_backward() {
+        tch::manual_seed(1);
+        for t in [1, 2, 33, 100] {
+            let input =
+                || Tensor::randn([2, 3, t, 20], tch::kind::FLOAT_CPU).set_requires_grad(true);
+            let inputs = [input(), input(), input()];
+            let outcome = |attention: fn(&Tensor, &Tensor, &Tensor) -> Tensor| {
+                let [q, k, v] = &inputs;
+                let y = attention(q, k, v);
+                let direction = y.detach().cos(); // some direction, the same for both to rounding
+                let gradients = Tensor::run_backward(
+                    &[(&y * direction).sum(Kind::Float)],
+                    &[q, k, v],
+                    false,
+                    false,
+                );
+                (y, gradients)
+            };
+            let (fused, fused_gradients) = outcome(attention);
+            let (by_hand, gradients) = outcome(proof::attention_by_hand);
+            assert!(relative(&fused, &by_hand) < 1e-5);
+            let all = |gradients: &[Tensor]| Tensor::stack(gradients, 0);
+            assert!(relative(&all(&fused_gradients), &all(&gradients)) < 1e-5, "T = {t}");
+        }
+    }
+}
