@@ -7,7 +7,7 @@ use std::{
     process::{Command, Output},
 };
 
-const STEPS: [(&str, &str); 9] = [
+const STEPS: [(&str, &str); 10] = [
     ("step00_tensors", env!("CARGO_BIN_EXE_step00_tensors")),
     ("step01_bigram", env!("CARGO_BIN_EXE_step01_bigram")),
     ("step02_attention", env!("CARGO_BIN_EXE_step02_attention")),
@@ -17,6 +17,7 @@ const STEPS: [(&str, &str); 9] = [
     ("step06_training", env!("CARGO_BIN_EXE_step06_training")),
     ("step07_flash_attention", env!("CARGO_BIN_EXE_step07_flash_attention")),
     ("step08_mixed_precision", env!("CARGO_BIN_EXE_step08_mixed_precision")),
+    ("step09_optimizer", env!("CARGO_BIN_EXE_step09_optimizer")),
 ];
 
 /// Those that read a corpus, those whose model knows characters, and those that are GPT-2.
