@@ -7,7 +7,7 @@ use std::{
     process::{Command, Output},
 };
 
-const STEPS: [(&str, &str); 10] = [
+const STEPS: [(&str, &str); 11] = [
     ("step00_tensors", env!("CARGO_BIN_EXE_step00_tensors")),
     ("step01_bigram", env!("CARGO_BIN_EXE_step01_bigram")),
     ("step02_attention", env!("CARGO_BIN_EXE_step02_attention")),
@@ -18,6 +18,7 @@ const STEPS: [(&str, &str); 10] = [
     ("step07_flash_attention", env!("CARGO_BIN_EXE_step07_flash_attention")),
     ("step08_mixed_precision", env!("CARGO_BIN_EXE_step08_mixed_precision")),
     ("step09_optimizer", env!("CARGO_BIN_EXE_step09_optimizer")),
+    ("step10_grad_accumulation", env!("CARGO_BIN_EXE_step10_grad_accumulation")),
 ];
 
 /// Those that read a corpus, those whose model knows characters, and those that are GPT-2.
@@ -191,6 +192,9 @@ fn batches_that_cannot_be_cut() {
     for step in GPT2.skip(1) {
         folder.refused(step, &["--corpus", &short], &["513", "more text"]);
     }
+    let total = ["--total-batch-size", "1000"];
+    folder.refused(10, &total, &["--total-batch-size", "1000", "1024"]);
+    folder.refused(10, &["--batch-size", "0"], &["--batch-size"]);
 }
 
 #[test]

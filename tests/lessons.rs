@@ -656,3 +656,41 @@ mod step09 {
         assert!((0..2).all(|step| learning_rate(step, 2, 1.0) <= 1.0)); // a very short run
     }
 }
+
+mod step10 {
+    use super::{ids, relative};
+    include!("../steps/step10_grad_accumulation.rs");
+
+    #[test]
+    fn parts_of_any_size_have_the_gradient_of_the_whole() {
+        tch::manual_seed(1);
+        let model = Gpt::new(Config { vocab_size: 300, ..Config::new(Size::Tiny) }, Device::Cpu);
+        let gradient = |micro_batch| {
+            let mut train = DataLoader::new(ids(10 * 16 + 1, 300), micro_batch, 16).unwrap();
+            let loss = backward(&model, &mut train, 10);
+            let parameters = model.vs.trainable_variables();
+            let all: Vec<Tensor> = parameters.iter().map(|p| p.grad().reshape([-1])).collect();
+            let all = Tensor::cat(&all, 0);
+            parameters.into_iter().for_each(|mut p| p.zero_grad());
+            (loss, all)
+        };
+        let (loss, whole) = gradient(10);
+        for micro_batch in [1, 2, 3, 4, 7] {
+            let (loss_of_parts, parts) = gradient(micro_batch);
+            assert!((loss - loss_of_parts).abs() < 1e-5 * loss);
+            assert!(relative(&parts, &whole) < 1e-5, "{micro_batch} at a time");
+        }
+    }
+
+    #[test]
+    fn a_total_that_cannot_be_cut_is_refused() {
+        let sequences = |args: &[&str]| {
+            Args::try_parse_from([&["step10"], args].concat()).unwrap().sequences(64)
+        };
+        assert_eq!(sequences(&["--total-batch-size", "640"]).unwrap(), 10);
+        let error = sequences(&["--total-batch-size", "650"]).unwrap_err().to_string();
+        assert!(error.contains("650") && error.contains("704"), "{error}");
+        assert!(sequences(&["--total-batch-size", "63"]).is_err());
+        assert!(Args::try_parse_from(["step10", "--batch-size", "0"]).is_err());
+    }
+}
