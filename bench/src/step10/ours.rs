@@ -1,0 +1,120 @@
+//! Our side: the training step of step10's `fit`, timed.
+
+use super::{
+    AdamW, BETAS, Config, DataLoader, EPS, Gpt, MAX_NORM, Precision, WEIGHT_DECAY, backward,
+};
+use crate::job::{Answer, Job, Size};
+use anyhow::{Context, Result};
+use lab::Rng;
+use serde::{Deserialize, Serialize};
+use std::{fs, path::Path, time::Instant};
+use tch::{Device, Kind, Tensor};
+
+const SEED: u32 = 1337;
+
+/// step10's constants, for PyTorch's side to use the same.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct Optimizer {
+    pub lr: f64,
+    pub betas: (f64, f64),
+    pub eps: f64,
+    pub weight_decay: f64,
+    pub max_norm: f64,
+}
+
+impl Default for Optimizer {
+    fn default() -> Self {
+        let (betas, eps, weight_decay, max_norm) = (BETAS, EPS, WEIGHT_DECAY, MAX_NORM);
+        Self { lr: 6e-4, betas, eps, weight_decay, max_norm }
+    }
+}
+
+/// The model that every process starts with, and random tokens for so many steps: always the same.
+fn start(size: &Size, steps: usize) -> (Gpt, Tensor) {
+    let &Size { n_layer, n_head, n_embd, block_size, vocab_size, .. } = size;
+    tch::manual_seed(SEED.into());
+    let model = Gpt::new(Config { block_size, vocab_size, n_layer, n_head, n_embd }, Device::Cpu);
+    let mut rng = Rng::new(SEED.into());
+    let n = steps as i64 * size.tokens() + 1;
+    let tokens: Vec<i64> = (0..n).map(|_| rng.below(vocab_size)).collect();
+    (model, Tensor::from_slice(&tokens))
+}
+
+/// Hands the start over to PyTorch's side.
+pub fn write_start(size: &Size, steps: usize, path: &Path) -> Result<()> {
+    let (model, tokens) = start(size, steps);
+    let mut tensors: Vec<_> = model.vs.variables().into_iter().collect();
+    tensors.push(("tokens".into(), tokens));
+    Tensor::write_safetensors(&tensors, path).with_context(|| {
+        format!("cannot write {}; choose another folder with TMPDIR", path.display())
+    })
+}
+
+/// Does the whole job.
+pub fn work(job: &Job) -> Result<Answer> {
+    let (model, tokens) = start(&job.size, job.warmup + job.steps);
+    let (mut ms, losses) = train(model, tokens, job)?;
+    Ok(Answer {
+        ms: ms.split_off(job.warmup),
+        losses,
+        peak_mb: peak_mb(),
+        gflops: product(job),
+        threads: tch::get_num_threads().into(),
+        version: tch_ext::LIBTORCH_VERSION.into(),
+    })
+}
+
+/// Every step's milliseconds and loss.
+fn train(mut model: Gpt, tokens: Tensor, job: &Job) -> Result<(Vec<f64>, Vec<f64>)> {
+    model.precision = if job.bf16 { Precision::Bfloat16 } else { Precision::Float32 };
+    let b = job.size.batch_size;
+    let mut train = DataLoader::new(tokens, b, job.size.sequence_length)?;
+    let mut optimizer = AdamW::new(model.vs.trainable_variables(), false);
+    let (mut ms, mut losses) = (Vec::new(), Vec::new());
+    for _ in 0..job.warmup + job.steps {
+        let begin = Instant::now();
+        losses.push(backward(&model, &mut train, b));
+        optimizer.clip_grad_norm();
+        optimizer.step(job.optimizer.lr)?;
+        ms.push(begin.elapsed().as_secs_f64() * 1e3);
+    }
+    Ok((ms, losses))
+}
+
+/// How fast this machine multiplies two square matrices, in GFLOP/s: the best of a few tries.
+fn product(job: &Job) -> f64 {
+    let n = job.size.product;
+    let kind = if job.bf16 { Kind::BFloat16 } else { Kind::Float };
+    let [a, b] = [0, 1].map(|_| Tensor::randn([n, n], tch::kind::FLOAT_CPU).to_kind(kind));
+    let times = (0..4).map(|_| {
+        let begin = Instant::now();
+        let _ = a.matmul(&b);
+        begin.elapsed().as_secs_f64()
+    });
+    2.0 * (n as f64).powi(3) / times.fold(f64::INFINITY, f64::min) / 1e9
+}
+
+fn peak_mb() -> Option<u64> {
+    let status = fs::read_to_string("/proc/self/status").ok()?;
+    let kb = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    Some(kb.trim().strip_suffix(" kB")?.parse::<u64>().ok()? * 1024 / 1_000_000)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_loss_falls() {
+        tch::set_num_threads(1); // tests run side by side
+        let size = Size::of("char", true);
+        for bf16 in [false, true] {
+            let job = Job { bf16, steps: 30, ..Job::new(size) };
+            let (model, tokens) = start(&size, 1); // one batch, over and over
+            let (ms, losses) = train(model, tokens, &job).unwrap();
+            assert_eq!(ms.len(), losses.len());
+            // It begins at ln 65 = 4.17, what guessing costs; a few steps take off far more than noise.
+            assert!(losses[30] < 3.9 && losses[0] > 4.1, "{losses:?}");
+        }
+    }
+}
