@@ -1,9 +1,11 @@
 //! `cargo xtask check`: whether the book still tells the truth.
 
 use std::{
-    fs,
+    fs, iter,
     path::{Path, PathBuf},
     process::ExitCode,
+    sync::Mutex,
+    thread,
 };
 
 use anyhow::{Context, Result, ensure};
@@ -12,15 +14,18 @@ use clap::Args;
 use crate::{
     compare::{self, Difference},
     record::{self, Programs, RECORDED},
-    runs::{self, Outcome, Run},
+    runs::{self, Run},
     workspace,
 };
+
+/// How many programs run at once where there are as many cores: each may take a gigabyte of memory.
+const MOST_AT_ONCE: usize = 4;
 
 /// Run steps and their variations again and compare with what is recorded
 ///
 /// Words, counts and marks must be the same, losses and other measured numbers near; times, speeds and
-/// sampled text are not compared. A variation must still show what its patch says. Everything runs with
-/// one thread. Exit code 1 if anything differs.
+/// sampled text are not compared. A variation must still show what its patch says. Several run at once,
+/// with one thread each. Exit code 1 if anything differs.
 #[derive(Args)]
 pub struct Check {
     /// What to check: step02 with its variations, step02-no_mask alone; everything by default
@@ -36,20 +41,7 @@ impl Check {
     pub fn run(&self) -> Result<ExitCode> {
         let runs = runs::named(&self.names)?;
         let programs = Programs::build(&runs)?;
-        let mut differ = Vec::new();
-        for run in &runs {
-            print!("{:<28}", run.name());
-            record::flush();
-            // One thread, because where others want the cores too, threads that wait for each other
-            // take many times as long, and a check may well run beside other things.
-            match programs.run(run, Some(1)).and_then(|outcome| self.compare(run, &outcome)) {
-                Ok(summary) => println!("{summary}"),
-                Err(why) => {
-                    println!("differs\n  {}", format!("{why:#}").replace('\n', "\n  "));
-                    differ.push(run.name());
-                }
-            }
-        }
+        let differ = self.differing(&runs, &programs);
         let strays = match self.names.is_empty() {
             true => record::others(&self.recorded, &runs)?,
             false => Vec::new(),
@@ -70,8 +62,40 @@ impl Check {
         Ok(if is_as_recorded { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     }
 
-    /// One line about a run that is as recorded; an error that shows what differs if it is not.
-    fn compare(&self, run: &Run, outcome: &Outcome) -> Result<String> {
+    /// The names of the runs that are not as recorded.
+    fn differing<'a>(&self, runs: &'a [Run], programs: &Programs) -> Vec<&'a str> {
+        let cores = thread::available_parallelism().map_or(1, usize::from);
+        let waiting = Mutex::new(runs.iter());
+        let next = || waiting.lock().expect("no thread panics").next();
+        let work = || -> Vec<&str> {
+            let differing = iter::from_fn(next).filter(|run| !self.is_as_recorded(run, programs));
+            differing.map(Run::name).collect()
+        };
+        thread::scope(|scope| {
+            let workers: Vec<_> = (0..cores.min(MOST_AT_ONCE)).map(|_| scope.spawn(work)).collect();
+            workers
+                .into_iter()
+                .flat_map(|worker| worker.join().expect("no thread panics"))
+                .collect()
+        })
+    }
+
+    /// Runs it, and says so in a line, or in several if it is not.
+    fn is_as_recorded(&self, run: &Run, programs: &Programs) -> bool {
+        let result = self.compare(run, programs);
+        let said = match &result {
+            Ok(seconds) => format!("{seconds:>6.1} s   as recorded"),
+            Err(why) => format!("differs\n  {}", format!("{why:#}").replace('\n', "\n  ")),
+        };
+        println!("{:<28}{said}", run.name());
+        result.is_ok()
+    }
+
+    /// The seconds that a run took which is as recorded; an error that shows what differs if it is not.
+    fn compare(&self, run: &Run, programs: &Programs) -> Result<f64> {
+        // One thread, because where others want the cores too, threads that wait for each other take
+        // many times as long, and a check may well run beside other things.
+        let outcome = programs.run(run, Some(1))?;
         let folder = run.folder(&self.recorded);
         let path = folder.join("output.txt");
         let recorded = fs::read_to_string(&path).with_context(|| {
@@ -82,7 +106,7 @@ impl Check {
         for (name, _) in outcome.files.iter().filter(|_| run.variation.is_none()) {
             ensure!(folder.join(name).exists(), "it writes {name}, which is not recorded");
         }
-        Ok(format!("{:>6.1} s   as recorded", outcome.seconds))
+        Ok(outcome.seconds)
     }
 }
 

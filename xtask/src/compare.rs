@@ -37,13 +37,21 @@ fn tolerance(steps: f64) -> f64 {
     1e-4 + 0.05 * (steps / 1000.0).min(1.0)
 }
 
-/// How much further off numbers may be where one machine has trained in bfloat16 and the other, which
-/// is not fast at it, in float32. (step08's loss after 150 steps: 3.80 and 3.65.)
-const OTHER_PRECISION: f64 = 10.0;
+/// How much further off numbers may be where one of the two runs, or both, trained in bfloat16.
+///
+/// It keeps 8 bits of each product, and no two kernels round alike: with those for AMX-BF16 and
+/// AVX512-BF16, and with one thread and two, step08's losses were 1 to 8 % away from what is recorded. Without
+/// clipping a run may also be thrown back, as that chapter tells: with one seed it ended 27 % higher than
+/// in float32. Allowed are 30 % after 150 steps. That is enough to see whether a model learns; what is
+/// claimed of bfloat16 more finely, the programs themselves check, and print `ok`.
+const IN_BFLOAT16: f64 = 40.0;
 
 /// The lines in which two outputs differ.
 pub fn differences(recorded: &str, now: &str) -> Vec<Difference> {
-    let looser = if precision(recorded) == precision(now) { 1.0 } else { OTHER_PRECISION };
+    let looser = match in_bfloat16(recorded) || in_bfloat16(now) {
+        true => IN_BFLOAT16,
+        false => 1.0,
+    };
     let (recorded, now) = (lines(recorded), lines(now));
     let shapes = |lines: &[Line]| -> String {
         lines.iter().map(|line| format!("{}\n", line.shape)).collect()
@@ -86,9 +94,8 @@ fn changed(recorded: &[Line], now: &[Line], next: usize) -> Vec<Difference> {
     (0..recorded.len().max(now.len())).map(pair).collect()
 }
 
-/// What a program says it computes in, if it does.
-fn precision(output: &str) -> Option<&str> {
-    output.lines().find_map(|line| line.strip_prefix("precision: "))
+fn in_bfloat16(output: &str) -> bool {
+    output.lines().any(|line| line.starts_with("precision: Bfloat16"))
 }
 
 struct Line {
@@ -121,6 +128,11 @@ impl Line {
                 None => part[0].to_string(),
             }
         });
+        if text.starts_with("peak ") {
+            // Memory, which a kernel takes according to processor and threads; the last number is what was
+            // measured, one before it what was predicted.
+            measured.pop();
+        }
         // Columns are as wide as their widest number, so the spaces between them do not count.
         let shape = shape.split_whitespace().collect::<Vec<_>>().join(" ");
         Self { number, text: text.into(), shape, measured, steps }
@@ -270,16 +282,28 @@ metrics: out/step01_bigram/metrics.csv
     }
 
     #[test]
-    fn a_machine_that_trains_in_another_precision_may_be_further_off() {
+    fn losses_in_bfloat16_may_be_further_off() {
         let said = |precision: &str, val: f64| {
-            format!("precision: {precision}\nstep   150 | val {val:.4}\n")
+            format!(
+                "precision: {precision}; fast at bfloat16 here: true\nstep   150 | val {val:.4}\n"
+            )
         };
-        let recorded = said("Bfloat16; fast at bfloat16 here: true", 3.7970);
-        let float32 = "Float32; fast at bfloat16 here: false";
-        assert_eq!(differences(&recorded, &said(float32, 3.6513)), []);
-        assert_eq!(differences(&recorded, &said(float32, 3.3)).len(), 1);
-        let same = said("Bfloat16; fast at bfloat16 here: true", 3.6513);
-        assert_eq!(differences(&recorded, &same).len(), 1);
+        let recorded = said("Bfloat16", 3.6329);
+        assert_eq!(differences(&recorded, &said("Bfloat16", 4.3915)), []);
+        assert_eq!(differences(&recorded, &said("Float32", 3.4527)), []);
+        assert_eq!(differences(&recorded, &said("Bfloat16", 4.8)).len(), 1);
+        assert_eq!(differences(&recorded, &said("Bfloat16", 2.5)).len(), 1);
+        let recorded = said("Float32", 3.6246);
+        assert_eq!(differences(&recorded, &said("Float32", 3.6600)).len(), 1);
+    }
+
+    #[test]
+    fn of_a_peak_only_the_prediction_and_the_mark_count() {
+        let said = |peak: &str| format!("peak fused, in tensors of T²   < {peak}\n");
+        let recorded = said("0.5000     0.1672   ok");
+        assert_eq!(differences(&recorded, &said("0.5000     0.3000   ok")), []);
+        assert_eq!(differences(&recorded, &said("0.7000     0.1672   ok")).len(), 1);
+        assert_eq!(differences(&recorded, &said("0.5000     0.6000   NO")).len(), 1);
     }
 
     #[test]

@@ -60,7 +60,7 @@ impl Record {
 }
 
 /// Progress shows before it is done.
-pub fn flush() {
+fn flush() {
     // A closed stdout is noticed at the next print.
     let _ = std::io::stdout().flush();
 }
