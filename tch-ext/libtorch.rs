@@ -29,7 +29,7 @@ pub fn link() -> Option<PathBuf> {
         );
         return None;
     }
-    link_programs(&libtorch.join("lib"));
+    link_programs(&libtorch);
     Some(libtorch)
 }
 
@@ -63,14 +63,19 @@ fn version(libtorch: &Path) -> Option<String> {
     Some(format!("{}.{}.{}", part("MAJOR")?, part("MINOR")?, part("PATCH")?))
 }
 
-fn link_programs(lib: &Path) {
+/// Whether the libtorch in a folder can use NVIDIA's GPUs.
+pub fn has_cuda(libtorch: &Path) -> bool {
+    libtorch.join(format!("lib/{DLL_PREFIX}torch_cuda{DLL_SUFFIX}")).exists()
+}
+
+fn link_programs(libtorch: &Path) {
     // Windows has no rpath: its programs look along PATH.
     if cfg!(unix) {
-        println!("cargo::rustc-link-arg=-Wl,-rpath,{}", lib.display());
+        println!("cargo::rustc-link-arg=-Wl,-rpath,{}", libtorch.join("lib").display());
     }
     // Nothing in a program names libtorch_cuda, which registers itself when it is loaded, so a linker
     // that drops unneeded libraries would drop it, and CUDA would silently not be there.
-    if lib.join("libtorch_cuda.so").exists() {
+    if cfg!(target_os = "linux") && has_cuda(libtorch) {
         println!("cargo::rustc-link-arg=-Wl,--push-state,--no-as-needed,-ltorch_cuda,--pop-state");
     }
 }

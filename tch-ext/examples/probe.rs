@@ -17,7 +17,8 @@ unsafe extern "C" {
 fn main() -> ExitCode {
     let [major, minor, patch, ..] = aoti_torch_abi_version().to_be_bytes();
     println!("libtorch: {major}.{minor}.{patch}");
-    println!("CUDA linked: {}", tch::utils::has_cuda());
+    // `has_cuda` would also ask for a GPU.
+    println!("CUDA linked: {}", tch::utils::has_cudart());
     println!("GPUs: {}", Cuda::device_count());
 
     let mut right = true;

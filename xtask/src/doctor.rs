@@ -120,13 +120,9 @@ fn libtorch(folder: &Path) -> Row {
         Some(_) => "by your LIBTORCH",
         None => "from setup",
     };
-    let kind = if has_cuda(folder) { "with CUDA" } else { "for CPUs" };
+    let kind = if libtorch::has_cuda(folder) { "with CUDA" } else { "for CPUs" };
     let version = libtorch::VERSION;
     Row::good("libtorch", format!("{version} {kind} in {} ({origin})", folder.display()))
-}
-
-fn has_cuda(libtorch: &Path) -> bool {
-    ["lib/libtorch_cuda.so", "lib/torch_cuda.dll"].iter().any(|file| libtorch.join(file).exists())
 }
 
 fn cores() -> Row {
@@ -212,9 +208,9 @@ fn cuda(folder: &Path, said: &[(&str, &str)]) -> Row {
         return Row::good("CUDA", format!("linked and available, GPUs: {gpus}"));
     }
     let driver = Path::new("/proc/driver/nvidia/version").exists();
-    if !has_cuda(folder) {
+    if !libtorch::has_cuda(folder) {
         let row = Row::good("CUDA", "not linked and not available: this libtorch is for CPUs");
-        let advice = "to use the GPU, install PyTorch 2.11.0 with pip and point LIBTORCH at its folder `torch`";
+        let advice = "to use the GPU: `cargo xtask setup --cuda`, or a LIBTORCH with CUDA";
         return if driver { row.advise(advice) } else { row };
     }
     if says("CUDA linked", "false") {

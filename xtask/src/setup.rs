@@ -26,16 +26,27 @@ const ARCHIVE: &str =
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// The Python packages that hold libtorch and the two small libraries that it links.
-const WHEELS: [&str; 3] =
-    ["torch==2.11.0", "nvidia-cuda-runtime==13.0.96", "nvidia-cuda-cupti==13.0.85"];
+const CPU_WHEELS: [&str; 4] =
+    ["--no-deps", "torch==2.11.0", "nvidia-cuda-runtime==13.0.96", "nvidia-cuda-cupti==13.0.85"];
 
-/// pip takes a platform by its very name, and each of the wheels above was built for another one:
-/// the number is the oldest version of the C library that a wheel runs with.
-const PLATFORMS: [&str; 3] =
-    ["manylinux_2_28_x86_64", "manylinux_2_25_x86_64", "manylinux_2_17_x86_64"];
+/// PyTorch as it is built for CUDA 13; pip adds what it requires. The last two hold headers that those
+/// of libtorch include and that nothing requires.
+const CUDA_WHEELS: [&str; 3] =
+    ["torch==2.11.0", "nvidia-cuda-crt==13.0.88", "nvidia-cuda-cccl==13.0.85"];
+
+/// pip takes a platform by its very name, and the wheels were built for several: the number is the oldest
+/// version of the C library that a wheel runs with.
+const PLATFORMS: [&str; 6] = [
+    "manylinux_2_28_x86_64",
+    "manylinux_2_27_x86_64",
+    "manylinux_2_25_x86_64",
+    "manylinux_2_18_x86_64",
+    "manylinux_2_17_x86_64",
+    "manylinux2014_x86_64",
+];
 
 /// What of the wheels' libraries a CPU needs; the rest, most of it, is for GPUs.
-const WHEEL_LIBRARIES: [&str; 6] = [
+const CPU_LIBRARIES: [&str; 6] = [
     "torch/lib/libtorch.so",
     "torch/lib/libtorch_cpu.so",
     "torch/lib/libc10.so",
@@ -46,11 +57,16 @@ const WHEEL_LIBRARIES: [&str; 6] = [
 
 /// Put libtorch 2.11.0 into the folder `libtorch`, once; a LIBTORCH of your own is only checked
 ///
-/// On x86-64 Linux it comes from download.pytorch.org or, where that does not answer, by pip
-/// (`python3 -m pip download`). Elsewhere: install PyTorch 2.11.0 with pip and set LIBTORCH to its
+/// On x86-64 Linux it comes from download.pytorch.org or, where that does not answer or with --cuda, by
+/// pip (`python3 -m pip download`). Elsewhere: install PyTorch 2.11.0 with pip and set LIBTORCH to its
 /// folder `torch`.
 #[derive(Args)]
 pub struct Setup {
+    /// Get the libtorch for NVIDIA's GPUs, with CUDA 13 and its headers: 3 GB to download. The machine
+    /// need not have a GPU
+    #[arg(long)]
+    cuda: bool,
+
     /// The folder to fill (the tests fill others)
     #[arg(long, hide = true, default_value_os_t = workspace().join("libtorch"))]
     into: PathBuf,
@@ -64,13 +80,13 @@ impl Setup {
     pub fn run(&self) -> Result<()> {
         let own = own_libtorch();
         let found = own.as_deref().unwrap_or(&self.into);
-        match (libtorch::check(found), &own) {
+        match (self.check(found), &own) {
             (Ok(()), _) => {
                 println!("libtorch 2.11.0 is in {}: nothing to do", found.display());
                 return Ok(());
             }
             (Err(why), Some(_)) => bail!(
-                "LIBTORCH is set, but {why}: point it at a libtorch 2.11.0, or unset it and run `cargo xtask setup` again"
+                "LIBTORCH is set, but {why}: point it at another 2.11.0, or unset it and run this command again"
             ),
             (Err(_), None) => {}
         }
@@ -85,26 +101,51 @@ impl Setup {
         let got = self.get(&part);
         // Also after a failure, so that a full disk is not left full.
         let cleaned = remove(&part);
-        got.map_err(|error| say_if_full(error, &self.into))?;
+        got.map_err(|error| self.say_if_full(error))?;
         cleaned?;
         println!("libtorch 2.11.0 is in {}", self.into.display());
         Ok(())
+    }
+
+    /// Whether the libtorch in `folder` is the one that is wanted.
+    fn check(&self, folder: &Path) -> Result<(), String> {
+        libtorch::check(folder)?;
+        if self.cuda && !libtorch::has_cuda(folder) {
+            return Err(format!("the libtorch in {} is for CPUs only", folder.display()));
+        }
+        Ok(())
+    }
+
+    fn say_if_full(&self, error: anyhow::Error) -> anyhow::Error {
+        if !is_full(&error) {
+            return error;
+        }
+        let (while_it_works, in_the_end) = if self.cuda { (7.0, 4.0) } else { (1.2, 0.5) };
+        anyhow!(
+            "the disk of {} is full: setup needs {while_it_works} GB there while it works and {in_the_end} GB \
+             in the end; make room and run this command again",
+            self.into.display()
+        )
     }
 
     /// Gets libtorch into `part`, then moves it to where it belongs.
     fn get(&self, part: &Path) -> Result<()> {
         remove(part)?; // of an interrupted run
         let new = part.join("libtorch");
-        if let Err(why) = from_archive(&self.archive, part, &new) {
+        if self.cuda {
+            from_wheels(part, &new, &CUDA_WHEELS, |_| true)?;
+        } else if let Err(why) = from_archive(&self.archive, part, &new) {
             if is_full(&why) {
                 return Err(why);
             }
             eprintln!("{why:#}; trying pip");
             remove(part)?;
-            from_wheels(part, &new)?;
+            let needed =
+                |path: &str| CPU_LIBRARIES.contains(&path) || path.starts_with("torch/include/");
+            from_wheels(part, &new, &CPU_WHEELS, needed)?;
         }
         write_synced(&new.join("build-version"), libtorch::VERSION.as_bytes())?;
-        libtorch::check(&new).map_err(|why| anyhow!("what was downloaded is of no use: {why}"))?;
+        self.check(&new).map_err(|why| anyhow!("what was downloaded is of no use: {why}"))?;
 
         remove(&self.into)?; // not whole, or of another version
         fs::rename(&new, &self.into)
@@ -124,32 +165,48 @@ fn from_archive(url: &str, part: &Path, new: &Path) -> Result<()> {
     })
 }
 
-fn from_wheels(part: &Path, new: &Path) -> Result<()> {
+/// Has pip download `packages`, and takes from them what is `needed` of libtorch and CUDA.
+fn from_wheels(
+    part: &Path,
+    new: &Path,
+    packages: &[&str],
+    needed: impl Fn(&str) -> bool,
+) -> Result<()> {
     let wheels = part.join("wheels");
-    download_wheels(part, &wheels)?;
+    download_wheels(part, &wheels, packages)?;
     for wheel in fs::read_dir(&wheels)? {
-        unpack(&wheel?.path(), new, |path| {
-            if WHEEL_LIBRARIES.contains(&path) {
-                let name = path.rsplit('/').next()?;
-                return Some(format!("lib/{name}"));
-            }
-            let inside = path.strip_prefix("torch/")?;
-            inside.starts_with("include/").then(|| inside.into())
-        })?;
+        unpack(&wheel?.path(), new, |path| place(path).filter(|_| needed(path)))?;
     }
     Ok(())
 }
 
-/// Has pip download the wheels into the folder `to`. pip checks their hashes and shows its progress.
-fn download_wheels(part: &Path, to: &Path) -> Result<()> {
+/// All libraries go into one folder, where they find each other, and all headers into one: those of
+/// `torch/lib`, `nvidia/cudnn/lib`, … and of `torch/include`, `nvidia/cu13/include`, ….
+fn place(path: &str) -> Option<String> {
+    let (package, inside) = path.split_once('/')?;
+    let inside = match package {
+        "torch" => inside,
+        "nvidia" => inside.split_once('/')?.1,
+        _ => return None,
+    };
+    if let Some(header) = inside.strip_prefix("include/") {
+        return Some(format!("include/{}", header.strip_prefix("cccl/").unwrap_or(header)));
+    }
+    let name = inside.strip_prefix("lib/")?;
+    let is_library = name.contains(".so") && !name.contains('/') && name != "libtorch_python.so";
+    is_library.then(|| inside.into())
+}
+
+/// Has pip download wheels into the folder `to`. pip checks their hashes and shows its progress.
+fn download_wheels(part: &Path, to: &Path, packages: &[&str]) -> Result<()> {
     fs::create_dir_all(to).with_context(|| format!("cannot write {}", to.display()))?;
     let mut pip = Command::new("python3");
     pip.args(["-m", "pip", "download", "--disable-pip-version-check", "--retries=2"])
-        .args(["--no-deps", "--only-binary=:all:", "--python-version=3.11"])
+        .args(["--only-binary=:all:", "--python-version=3.11"])
         .args(PLATFORMS.map(|platform| format!("--platform={platform}")))
         .arg("--dest")
         .arg(to)
-        .args(WHEELS)
+        .args(packages)
         // pip's own intermediate files: on the disk that has room, and gone when we are done.
         .env("TMPDIR", part)
         .stderr(Stdio::piped());
@@ -164,7 +221,7 @@ fn download_wheels(part: &Path, to: &Path) -> Result<()> {
     Ok(())
 }
 
-const NO_PYTHON: &str = "there is no python3, whose pip gets libtorch where download.pytorch.org does not answer: \
+const NO_PYTHON: &str = "there is no python3, whose pip is to get libtorch: \
      install Python 3 with pip (`apt install python3-pip`), or set LIBTORCH to a libtorch 2.11.0";
 
 /// Makes one sentence of what pip printed when it failed.
@@ -186,8 +243,8 @@ fn explain_pip(said: &str) -> anyhow::Error {
     if says(&["connection broken by", "(from versions: none)", "ConnectionError", "Read timed out"])
     {
         return anyhow!(
-            "neither download.pytorch.org nor pip's package index answers: check the network and its proxy \
-             (HTTPS_PROXY) and run `cargo xtask setup` again, or set LIBTORCH to a libtorch 2.11.0"
+            "pip's package index does not answer: check the network and its proxy (HTTPS_PROXY) and run this \
+             command again, or set LIBTORCH to a libtorch 2.11.0"
         );
     }
     let last = said.lines().rfind(|line| !line.trim().is_empty());
@@ -217,6 +274,9 @@ fn unpack(archive: &Path, to: &Path, place: impl Fn(&str) -> Option<String>) -> 
         }
     }
 
+    if wanted.is_empty() {
+        return Ok(());
+    }
     let bar = progress_bar(name, bytes);
     for (index, path) in wanted {
         let entry = archive.by_index(index).with_context(context)?;
@@ -264,15 +324,4 @@ fn parent(path: &Path) -> &Path {
 fn is_full(error: &anyhow::Error) -> bool {
     let mut causes = error.chain().filter_map(|cause| cause.downcast_ref::<io::Error>());
     causes.any(|e| matches!(e.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded))
-}
-
-fn say_if_full(error: anyhow::Error, into: &Path) -> anyhow::Error {
-    if !is_full(&error) {
-        return error;
-    }
-    anyhow!(
-        "the disk of {} is full: setup needs 1.2 GB there while it works and 0.5 GB in the end; \
-         make room and run `cargo xtask setup` again",
-        into.display()
-    )
 }

@@ -42,6 +42,39 @@ fn takes_the_wheels_where_the_archive_cannot_be_had() {
 }
 
 #[test]
+fn with_cuda_all_libraries_lie_together_and_a_libtorch_for_cpus_is_replaced() {
+    let home = Home::new();
+    write_libtorch(&home.path("libtorch"), "2.11.0");
+    home.python_that_downloads(&[("torch.whl", torch_wheel()), ("nvidia.whl", nvidia_wheel())]);
+    let setup = || home.command(&nobody()).arg("--cuda").output().unwrap();
+    assert_done(&setup());
+    home.assert_whole();
+    for file in
+        ["lib/libtorch_cuda.so", "lib/libcudnn.so.9", "include/cuda.h", "include/cub/cub.cuh"]
+    {
+        assert!(home.path("libtorch").join(file).exists(), "{file}");
+    }
+    for file in ["nn", "lib/libtorch_python.so", "lib/libcudart_static.a", "include/cccl"] {
+        assert!(!home.path("libtorch").join(file).exists(), "{file}");
+    }
+    // The second time, and without the flag too, it is what was asked for.
+    for output in [setup(), home.setup(&nobody())] {
+        assert_done(&output);
+        assert!(String::from_utf8_lossy(&output.stdout).contains("nothing to do"));
+    }
+}
+
+#[test]
+fn with_cuda_a_libtorch_of_ones_own_for_cpus_is_refused() {
+    let home = Home::new();
+    write_libtorch(&home.path("own"), "2.11.0");
+    let mut setup = home.command(&nobody());
+    let output = setup.arg("--cuda").env("LIBTORCH", home.path("own")).output().unwrap();
+    assert_refused(&output, "is for CPUs only");
+    home.assert_nothing_left();
+}
+
+#[test]
 fn does_nothing_the_second_time() {
     let home = Home::new();
     assert_done(&home.setup(&serve_bytes(&archive("2.11.0"))));
@@ -268,13 +301,23 @@ fn torch_wheel() -> Vec<u8> {
     zip(&[
         (&format!("torch/{VERSION_HEADER}"), version_header("2.11.0")),
         (&format!("torch/{MAIN_LIBRARY}"), "machine code".into()),
-        ("torch/lib/libtorch_cuda.so", "of no use".into()),
+        ("torch/lib/libtorch_cuda.so", "for GPUs".into()),
+        ("torch/lib/libtorch_python.so", "of no use".into()),
         ("torch/nn/__init__.py", "of no use".into()),
     ])
 }
 
 fn cupti_wheel() -> Vec<u8> {
     zip(&[("nvidia/cu13/lib/libcupti.so.13", "machine code".into())])
+}
+
+fn nvidia_wheel() -> Vec<u8> {
+    zip(&[
+        ("nvidia/cudnn/lib/libcudnn.so.9", "machine code".into()),
+        ("nvidia/cu13/lib/libcudart_static.a", "of no use".into()),
+        ("nvidia/cu13/include/cuda.h", "a header".into()),
+        ("nvidia/cu13/include/cccl/cub/cub.cuh", "a header".into()),
+    ])
 }
 
 /// Stored, so that a test can damage a known byte.
