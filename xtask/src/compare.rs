@@ -40,7 +40,7 @@ fn tolerance(steps: f64) -> f64 {
 /// How much further off numbers may be where one of the two runs, or both, trained in bfloat16.
 ///
 /// It keeps 8 bits of each product, and no two kernels round alike: with those for AMX-BF16 and
-/// AVX512-BF16, and with one thread and two, step08's losses were 1 to 8 % away from what is recorded. Without
+/// AVX512-BF16, and with one thread and two, step08's losses were 1 to 15 % away from what is recorded. Without
 /// clipping a run may also be thrown back, as that chapter tells: with one seed it ended 27 % higher than
 /// in float32. Allowed are 30 % after 150 steps. That is enough to see whether a model learns; what is
 /// claimed of bfloat16 more finely, the programs themselves check, and print `ok`.
