@@ -1,15 +1,18 @@
 //! `cargo xtask check`: whether the book still tells the truth.
 
 use std::{
-    fs, iter,
+    fs,
     path::{Path, PathBuf},
     process::ExitCode,
-    sync::Mutex,
     thread,
 };
 
 use anyhow::{Context, Result, ensure};
 use clap::Args;
+use rayon::{
+    ThreadPoolBuilder,
+    iter::{ParallelBridge, ParallelIterator},
+};
 
 use crate::{
     compare::{self, Difference},
@@ -41,7 +44,7 @@ impl Check {
     pub fn run(&self) -> Result<ExitCode> {
         let runs = runs::named(&self.names)?;
         let programs = Programs::build(&runs)?;
-        let differ = self.differing(&runs, &programs);
+        let differ = self.differing(&runs, &programs)?;
         let strays = match self.names.is_empty() {
             true => record::others(&self.recorded, &runs)?,
             false => Vec::new(),
@@ -63,21 +66,14 @@ impl Check {
     }
 
     /// The names of the runs that are not as recorded.
-    fn differing<'a>(&self, runs: &'a [Run], programs: &Programs) -> Vec<&'a str> {
+    fn differing<'a>(&self, runs: &'a [Run], programs: &Programs) -> Result<Vec<&'a str>> {
         let cores = thread::available_parallelism().map_or(1, usize::from);
-        let waiting = Mutex::new(runs.iter());
-        let next = || waiting.lock().expect("no thread panics").next();
-        let work = || -> Vec<&str> {
-            let differing = iter::from_fn(next).filter(|run| !self.is_as_recorded(run, programs));
-            differing.map(Run::name).collect()
-        };
-        thread::scope(|scope| {
-            let workers: Vec<_> = (0..cores.min(MOST_AT_ONCE)).map(|_| scope.spawn(work)).collect();
-            workers
-                .into_iter()
-                .flat_map(|worker| worker.join().expect("no thread panics"))
-                .collect()
-        })
+        let pool = ThreadPoolBuilder::new().num_threads(cores.min(MOST_AT_ONCE)).build()?;
+        // Whoever is free takes the next run, so that they begin in the order of the steps.
+        Ok(pool.install(|| {
+            let runs = runs.iter().par_bridge();
+            runs.filter(|run| !self.is_as_recorded(run, programs)).map(Run::name).collect()
+        }))
     }
 
     /// Runs it, and says so in a line, or in several if it is not.

@@ -25,17 +25,18 @@ const ARCHIVE: &str =
 /// How long the archive's server may take to answer before we turn to the wheels.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// The Python packages that hold libtorch and the two small libraries that it links.
+/// What pip is asked for: the Python packages that hold libtorch and the two small libraries that it links,
+/// and nothing of what those require.
 const CPU_WHEELS: [&str; 4] =
     ["--no-deps", "torch==2.11.0", "nvidia-cuda-runtime==13.0.96", "nvidia-cuda-cupti==13.0.85"];
 
-/// PyTorch as it is built for CUDA 13; pip adds what it requires. The last two hold headers that those
+/// The same with CUDA 13: PyTorch and what it requires. The last two hold headers that those
 /// of libtorch include and that nothing requires.
 const CUDA_WHEELS: [&str; 3] =
     ["torch==2.11.0", "nvidia-cuda-crt==13.0.88", "nvidia-cuda-cccl==13.0.85"];
 
 /// pip takes a platform by its very name, and the wheels were built for several: the number is the oldest
-/// version of the C library that a wheel runs with.
+/// version of the C library that a wheel runs with. (2014 is an older name of 2.17.)
 const PLATFORMS: [&str; 6] = [
     "manylinux_2_28_x86_64",
     "manylinux_2_27_x86_64",
@@ -165,15 +166,15 @@ fn from_archive(url: &str, part: &Path, new: &Path) -> Result<()> {
     })
 }
 
-/// Has pip download `packages`, and takes from them what is `needed` of libtorch and CUDA.
+/// Has pip download what it is `asked` for, and takes of libtorch and CUDA what is `needed`.
 fn from_wheels(
     part: &Path,
     new: &Path,
-    packages: &[&str],
+    asked: &[&str],
     needed: impl Fn(&str) -> bool,
 ) -> Result<()> {
     let wheels = part.join("wheels");
-    download_wheels(part, &wheels, packages)?;
+    download_wheels(part, &wheels, asked)?;
     for wheel in fs::read_dir(&wheels)? {
         unpack(&wheel?.path(), new, |path| place(path).filter(|_| needed(path)))?;
     }
@@ -198,7 +199,7 @@ fn place(path: &str) -> Option<String> {
 }
 
 /// Has pip download wheels into the folder `to`. pip checks their hashes and shows its progress.
-fn download_wheels(part: &Path, to: &Path, packages: &[&str]) -> Result<()> {
+fn download_wheels(part: &Path, to: &Path, asked: &[&str]) -> Result<()> {
     fs::create_dir_all(to).with_context(|| format!("cannot write {}", to.display()))?;
     let mut pip = Command::new("python3");
     pip.args(["-m", "pip", "download", "--disable-pip-version-check", "--retries=2"])
@@ -206,7 +207,7 @@ fn download_wheels(part: &Path, to: &Path, packages: &[&str]) -> Result<()> {
         .args(PLATFORMS.map(|platform| format!("--platform={platform}")))
         .arg("--dest")
         .arg(to)
-        .args(packages)
+        .args(asked)
         // pip's own intermediate files: on the disk that has room, and gone when we are done.
         .env("TMPDIR", part)
         .stderr(Stdio::piped());
