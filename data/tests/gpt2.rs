@@ -16,7 +16,7 @@ use std::{
 };
 
 use files::sha256_of;
-use server::{Answer, nobody, serve};
+use server::{Answer, NOBODY, serve};
 use tempfile::TempDir;
 
 const REVISION: &str = "607a30d783dfa663caf39e06633721c8d4cfcd7e";
@@ -52,8 +52,9 @@ impl Hub {
                 let answer = match path.strip_prefix(&repository) {
                     Some("/config.json") => good(&fs::read(fixture(CONFIG)).unwrap()),
                     Some("/model.safetensors") => {
-                        let head = "HTTP/1.1 302 Found\r\nContent-Length: 0\r\n";
-                        format!("{head}Location: {url}/elsewhere?signed=1\r\n\r\n").into()
+                        // Without `close` the next request may come on this connection, and is lost.
+                        let head = "HTTP/1.1 302 Found\r\nConnection: close\r\nContent-Length: 0";
+                        format!("{head}\r\nLocation: {url}/elsewhere?signed=1\r\n\r\n").into()
                     }
                     None if path == "/elsewhere?signed=1" => weights.clone(),
                     _ => b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n".to_vec(),
@@ -173,14 +174,14 @@ fn a_good_hub_is_asked_once() {
     place.succeeds(&hub.url, &[], "ready");
     assert_eq!(hub.asked(), 3);
     place.succeeds(&hub.url, &[], "already there, and right");
-    place.succeeds(&nobody(), &[], "already there, and right");
+    place.succeeds(NOBODY, &[], "already there, and right");
     assert_eq!(hub.asked(), 3);
     // Only what is missing is fetched.
     fs::remove_file(place.out().join(CONFIG)).unwrap();
     place.succeeds(&hub.url, &[], "ready");
     assert_eq!(hub.asked(), 4);
     // The flag goes before the environment, and a stroke at the end is no matter.
-    place.succeeds(&nobody(), &["--force", "--endpoint", &format!("{}/", hub.url)], "ready");
+    place.succeeds(NOBODY, &["--force", "--endpoint", &format!("{}/", hub.url)], "ready");
     assert_eq!(hub.asked(), 7);
 }
 
@@ -239,7 +240,7 @@ fn a_hub_that_cannot_serve() {
     place.fails(&elsewhere, &[], &["HTTP status 404", "/mirror/openai-community/gpt2"], &[]);
     place.fails(&status("401 Unauthorized"), &[], &["HTTP status 401", "--endpoint"], &[]);
     place.fails(&status("503 Service Unavailable"), &[], &["HTTP status 503", "by hand"], &[]);
-    place.fails(&nobody(), &[], &["the connection is refused", "--endpoint"], &[]);
+    place.fails(NOBODY, &[], &["the connection is refused", "--endpoint"], &[]);
     place.fails("http://host.invalid", &[], &["cannot download", "--endpoint"], &[]);
     place.fails("hub", &[], &["cannot download hub/openai-community", "--endpoint"], &[]);
     let silent = serve(Answer::SendAndStall(Vec::new()));
@@ -254,7 +255,7 @@ fn what_the_hubs_own_programs_have_downloaded_is_taken_from_their_cache() {
     for folder in ["models--openai-community--gpt2", "models--gpt2"] {
         let place = Place::new();
         place.fill_cache(folder, &[(CONFIG, &content[0]), (WEIGHTS, &content[1])]);
-        place.succeeds(&nobody(), &[], "ready");
+        place.succeeds(NOBODY, &[], "ready");
         // The same bytes on the disk under another name, not a link that can break.
         let weights = place.out().join(WEIGHTS);
         assert!(fs::symlink_metadata(&weights).unwrap().is_file());
@@ -290,17 +291,16 @@ fn the_four_sizes() {
         let repository = tempfile::tempdir().unwrap();
         fs::create_dir(repository.path().join("data")).unwrap();
         fs::write(repository.path().join("data/Cargo.toml"), "").unwrap();
-        let url = nobody();
         let output = Command::new(env!("CARGO_BIN_EXE_data"))
             .current_dir(repository.path())
-            .args([model, "--endpoint", &url])
+            .args([model, "--endpoint", NOBODY])
             .env("HF_HOME", repository.path())
             .env_remove("HF_HUB_CACHE")
             .env_remove("HUGGINGFACE_HUB_CACHE")
             .output()
             .unwrap();
         let said = String::from_utf8(output.stderr).unwrap();
-        let from = format!("{url}/openai-community/{model}/resolve/{revision}/config.json: ");
+        let from = format!("{NOBODY}/openai-community/{model}/resolve/{revision}/config.json: ");
         assert!(said.contains(&from), "{said}");
         assert!(
             said.trim_end().ends_with(&format!("save it as data/{model}/config.json")),

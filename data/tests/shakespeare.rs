@@ -13,7 +13,7 @@ use std::{
     time::Duration,
 };
 
-use server::{Answer, good, nobody, serve};
+use server::{Answer, NOBODY, good, serve};
 use tempfile::TempDir;
 
 const TEXT: &str = "First Citizen:\nBefore we proceed any further, hear me speak.\n";
@@ -92,7 +92,7 @@ fn a_good_server() {
     assert_holds_only(&folder, TEXT);
 
     // The second time nothing is asked of any server.
-    let (code, stdout, stderr) = run(&folder, &["--url", &nobody()]);
+    let (code, stdout, stderr) = run(&folder, &["--url", NOBODY]);
     assert_eq!(code, Some(0), "{stderr}");
     assert_eq!(stdout, format!("{} is already there, and right\n", path.display()));
 }
@@ -153,7 +153,7 @@ fn wrong_content() {
 
 #[test]
 fn nobody_listens() {
-    assert_fails_cleanly(&nobody(), "the connection is refused");
+    assert_fails_cleanly(NOBODY, "the connection is refused");
 }
 
 /// The domain `.invalid` exists nowhere (RFC 6761), so this is what happens without a network.
@@ -235,7 +235,7 @@ fn without_a_repository_it_asks_for_the_folder() {
     let output = Command::new(env!("CARGO_BIN_EXE_data"))
         .current_dir(elsewhere.path())
         .env_remove("CARGO_MANIFEST_DIR")
-        .args(["shakespeare", "--url", &nobody()])
+        .args(["shakespeare", "--url", NOBODY])
         .output()
         .unwrap();
     assert_eq!(output.status.code(), Some(1));

@@ -6,7 +6,7 @@ mod server;
 use std::{fs, path::Path, time::Duration};
 
 use files::{Download, sha256_of};
-use server::{Answer, good, nobody, serve};
+use server::{Answer, NOBODY, good, serve};
 
 /// The example of the standard: the SHA-256 of "abc" (FIPS 180-4, "SHA256.pdf", one block).
 const SHA256_OF_ABC: &str = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
@@ -86,7 +86,7 @@ fn a_slow_server_is_not_given_up() {
 
 #[test]
 fn a_server_that_is_not_there() {
-    let (outcome, left) = fetch_over_old(&nobody());
+    let (outcome, left) = fetch_over_old(NOBODY);
     assert!(outcome.unwrap_err().contains(": the connection is refused"));
     assert_eq!(left, "old");
 }

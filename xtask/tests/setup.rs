@@ -14,7 +14,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use server::{Answer, nobody, serve};
+use server::{Answer, NOBODY, serve};
 use tempfile::TempDir;
 use zip::{CompressionMethod, ZipWriter, write::SimpleFileOptions};
 
@@ -35,7 +35,7 @@ fn takes_the_archive_and_only_what_is_needed_of_it() {
 fn takes_the_wheels_where_the_archive_cannot_be_had() {
     let home = Home::new();
     home.python_that_downloads(&[("torch.whl", torch_wheel()), ("cupti.whl", cupti_wheel())]);
-    assert_done(&home.setup(&nobody()));
+    assert_done(&home.setup(NOBODY));
     home.assert_whole();
     assert!(home.path("libtorch/lib/libcupti.so.13").exists());
     assert!(!home.path("libtorch/lib/libtorch_cuda.so").exists());
@@ -46,7 +46,7 @@ fn with_cuda_all_libraries_lie_together_and_a_libtorch_for_cpus_is_replaced() {
     let home = Home::new();
     write_libtorch(&home.path("libtorch"), "2.11.0");
     home.python_that_downloads(&[("torch.whl", torch_wheel()), ("nvidia.whl", nvidia_wheel())]);
-    let setup = || home.command(&nobody()).arg("--cuda").output().unwrap();
+    let setup = || home.command(NOBODY).arg("--cuda").output().unwrap();
     assert_done(&setup());
     home.assert_whole();
     for file in
@@ -58,7 +58,7 @@ fn with_cuda_all_libraries_lie_together_and_a_libtorch_for_cpus_is_replaced() {
         assert!(!home.path("libtorch").join(file).exists(), "{file}");
     }
     // The second time, and without the flag too, it is what was asked for.
-    for output in [setup(), home.setup(&nobody())] {
+    for output in [setup(), home.setup(NOBODY)] {
         assert_done(&output);
         assert!(String::from_utf8_lossy(&output.stdout).contains("nothing to do"));
     }
@@ -68,7 +68,7 @@ fn with_cuda_all_libraries_lie_together_and_a_libtorch_for_cpus_is_replaced() {
 fn with_cuda_a_libtorch_of_ones_own_for_cpus_is_refused() {
     let home = Home::new();
     write_libtorch(&home.path("own"), "2.11.0");
-    let mut setup = home.command(&nobody());
+    let mut setup = home.command(NOBODY);
     let output = setup.arg("--cuda").env("LIBTORCH", home.path("own")).output().unwrap();
     assert_refused(&output, "is for CPUs only");
     home.assert_nothing_left();
@@ -80,7 +80,7 @@ fn does_nothing_the_second_time() {
     assert_done(&home.setup(&serve_bytes(&archive("2.11.0"))));
     let before = fs::metadata(home.path("libtorch/build-version")).unwrap().modified().unwrap();
     // Nothing to get it from any more.
-    let output = home.setup(&nobody());
+    let output = home.setup(NOBODY);
     assert_done(&output);
     assert!(String::from_utf8_lossy(&output.stdout).contains("nothing to do"));
     let after = fs::metadata(home.path("libtorch/build-version")).unwrap().modified().unwrap();
@@ -99,7 +99,7 @@ fn replaces_another_version() {
 fn a_failure_leaves_the_other_version_alone() {
     let home = Home::new();
     write_libtorch(&home.path("libtorch"), "2.10.0");
-    assert_refused(&home.setup(&nobody()), "no python3");
+    assert_refused(&home.setup(NOBODY), "no python3");
     assert!(home.read(&format!("libtorch/{VERSION_HEADER}")).contains("MINOR 10"));
 }
 
@@ -151,7 +151,7 @@ fn refuses_an_archive_that_is_cut_off_damaged_or_of_another_version() {
 #[test]
 fn says_what_to_do_without_python() {
     let home = Home::new();
-    assert_refused(&home.setup(&nobody()), "there is no python3");
+    assert_refused(&home.setup(NOBODY), "there is no python3");
     home.assert_nothing_left();
 }
 
@@ -174,7 +174,7 @@ fn says_what_to_do_where_pip_fails() {
     ] {
         let home = Home::new();
         home.python(&format!("echo \"{stderr}\" >&2; exit 1"));
-        assert_refused(&home.setup(&nobody()), expected);
+        assert_refused(&home.setup(NOBODY), expected);
         home.assert_nothing_left();
     }
 }
@@ -186,14 +186,14 @@ fn a_libtorch_of_ones_own_is_checked_and_not_copied() {
     for (version, expected) in [("2.11.0", Ok("nothing to do")), ("2.12.0", Err("version 2.12.0"))]
     {
         write_libtorch(&own, version);
-        let output = home.command(&nobody()).env("LIBTORCH", &own).output().unwrap();
+        let output = home.command(NOBODY).env("LIBTORCH", &own).output().unwrap();
         match expected {
             Ok(_) => assert_done(&output),
             Err(words) => assert_refused(&output, words),
         }
         assert!(!home.path("libtorch").exists());
     }
-    let output = home.command(&nobody()).env("LIBTORCH", "/nowhere").output().unwrap();
+    let output = home.command(NOBODY).env("LIBTORCH", "/nowhere").output().unwrap();
     assert_refused(&output, "there is no libtorch in /nowhere");
 }
 

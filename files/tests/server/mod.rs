@@ -10,6 +10,10 @@ use std::{
     time::Duration,
 };
 
+/// A URL at which nobody listens, and no other test's server will: whoever asks for any free port
+/// gets none below 1024.
+pub const NOBODY: &str = "http://127.0.0.1:1/input.txt";
+
 /// What the server does with every request.
 #[derive(Clone)]
 pub enum Answer {
@@ -24,7 +28,7 @@ pub enum Answer {
 /// Answers every request that way until the test's process ends; returns the URL.
 pub fn serve(answer: Answer) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let url = url_of(&listener);
+    let url = format!("http://{}/input.txt", listener.local_addr().unwrap());
     thread::spawn(move || {
         for connection in listener.incoming() {
             let (connection, answer) = (connection.unwrap(), answer.clone());
@@ -34,19 +38,10 @@ pub fn serve(answer: Answer) -> String {
     url
 }
 
-/// A URL at which nobody listens.
-pub fn nobody() -> String {
-    url_of(&TcpListener::bind("127.0.0.1:0").unwrap())
-}
-
 /// A good answer: the head with the right length, and the content.
 pub fn good(content: &str) -> Vec<u8> {
     let length = content.len();
     format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n{content}").into_bytes()
-}
-
-fn url_of(listener: &TcpListener) -> String {
-    format!("http://{}/input.txt", listener.local_addr().unwrap())
 }
 
 fn give(mut connection: TcpStream, answer: Answer) {
