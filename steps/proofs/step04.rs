@@ -22,6 +22,9 @@ pub fn print(trained: &Tokenizer, gpt2: &Tokenizer, corpus: &Corpus) -> Result<(
     let tiktoken = tiktoken_rs::r50k_base()?;
     let texts = TEXTS.into_iter().chain([("validation text", corpus.val.as_str())]);
     println!("{:16} {:>9} {:>9} {:>9}   round trip   = tiktoken", "", "bytes", "ours", "GPT-2's");
+    let vocabularies = [256, trained.tokens.len(), gpt2.tokens.len()];
+    let [bytes, ours, theirs] = vocabularies.map(|size| grouped(size as i64));
+    println!("{:16} {bytes:>9} {ours:>9} {theirs:>9}", "in the vocabulary");
     for (name, text) in texts {
         let (ours, theirs) = (trained.encode(text)?, gpt2.encode(text)?);
         let round_trip = trained.decode(&ours) == text && gpt2.decode(&theirs) == text;
@@ -38,11 +41,8 @@ pub fn print(trained: &Tokenizer, gpt2: &Tokenizer, corpus: &Corpus) -> Result<(
 
     let mut table = Table::new();
     let (ours, theirs) = (trained.encode(&corpus.val)?.len(), gpt2.encode(&corpus.val)?.len());
-    table.equal(
-        "GPT-2's tokens, without <|endoftext|>: 256 + 50,000",
-        50_256,
-        gpt2.tokens.len() as i64,
-    );
+    // `ids` has an entry for each row of bytes, so two tokens that spell the same would count as one.
+    table.equal("GPT-2's tokens, all different: 256 + 50,000", 50_256, gpt2.ids.len() as i64);
     table.print();
     if let (Some(a), Some(b), Some(c)) =
         (corpus.floor(corpus.val.chars().count()), corpus.floor(ours), corpus.floor(theirs))
