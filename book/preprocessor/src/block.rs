@@ -43,6 +43,10 @@ pub enum Block {
     Section { class: &'static str, title: String, blocks: Vec<Block> },
     /// Other blocks under a title that a click opens, where there are clicks.
     Folded { class: &'static str, title: String, blocks: Vec<Block> },
+    /// The beginning of such a fold: what the chapter says next belongs to it.
+    FoldBegins { class: &'static str, title: String, blocks: Vec<Block> },
+    /// And its end.
+    FoldEnds,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]

@@ -15,6 +15,8 @@ use crate::{
 /// Where it is, what it is, and why it cannot be filled.
 type Failure = (usize, String, String);
 
+const NO_END: &str = "after what belongs to it an {{#end}} is missing";
+
 /// An inline formula with the stop that follows it: a line may break after a formula, but not there.
 fn unbroken(text: &str, formula: &Range<usize>, mathml: &str) -> (Range<usize>, String) {
     let stop = text[formula.end..].bytes().take_while(|b| b".,;:!?)".contains(b)).count();
@@ -30,6 +32,7 @@ pub fn fill(text: &str, library: &Library, form: Form) -> (String, Vec<String>) 
     let parts = Parts::of(&without(text, &found));
     let mut edits = Vec::new();
     let mut failures = parts.typed_rust();
+    failures.extend(unpaired(text, &found));
 
     for Found { range, directive } in &found {
         let filled = match directive {
@@ -54,6 +57,30 @@ pub fn fill(text: &str, library: &Library, form: Form) -> (String, Vec<String>) 
     let line = |at: usize| text[..at].matches('\n').count() + 1;
     let failures = failures.iter().map(|(at, what, why)| format!("{}: {what}: {why}", line(*at)));
     (apply(text, edits), failures.collect())
+}
+
+/// Folds that have no end, ends that have no fold, and folds within folds.
+fn unpaired(text: &str, found: &[Found]) -> Vec<Failure> {
+    let mut failures = Vec::new();
+    let mut fail = |range: &Range<usize>, why: &str| {
+        failures.push((range.start, brief(&text[range.clone()]), why.into()));
+    };
+    let mut open = None;
+    for Found { range, directive } in found {
+        match directive.as_ref().map_or("", |directive| &directive.name) {
+            "solution" | "answer" => {
+                if let Some(begun) = open.replace(range) {
+                    fail(begun, NO_END);
+                }
+            }
+            "end" if open.take().is_none() => fail(range, "it ends nothing"),
+            _ => {}
+        }
+    }
+    if let Some(begun) = open {
+        fail(begun, NO_END);
+    }
+    failures
 }
 
 /// The text on one line, and not more than fits there.

@@ -33,12 +33,14 @@ pub fn expand(directive: &Directive, library: &Library) -> Result<Filled> {
         "picture" => picture(library, words).map(one),
         "patch" => patch(library, words).map(one),
         "solution" => solution(library, words).map(one),
+        "answer" => answer(words).map(one),
+        "end" => end(words).map(one),
         "number" => number(library, words).map(Filled::Text),
         "lines" => lines(library, words).map(Filled::Text),
         "ref" => reference(library, words),
         _ => bail!(
             "there is no such directive; there are code, hunk, diff, output, number, plot, picture, \
-             patch, solution, lines and ref"
+             patch, solution, answer, end, lines and ref"
         ),
     }
 }
@@ -143,7 +145,17 @@ fn solution(library: &Library, words: &mut Words) -> Result<Block> {
     let mut blocks = variation.hunks;
     blocks.push(recorded::output(library, name, &Excerpt::whole())?);
     let title = format!("Solution: {}", variation.title);
-    Ok(Block::Folded { class: "solution", title, blocks })
+    Ok(Block::FoldBegins { class: "solution", title, blocks })
+}
+
+fn answer(words: &mut Words) -> Result<Block> {
+    words.end()?;
+    Ok(Block::FoldBegins { class: "solution", title: "Answer".into(), blocks: Vec::new() })
+}
+
+fn end(words: &mut Words) -> Result<Block> {
+    words.end()?;
+    Ok(Block::FoldEnds)
 }
 
 fn reference(library: &Library, words: &mut Words) -> Result<Filled> {

@@ -21,6 +21,11 @@ fn block(block: &Block) -> String {
             let (title, body) = (caption(title), blocks(parts));
             format!("<details class=\"{class}\"><summary>{title}</summary>{body}</details>")
         }
+        Block::FoldBegins { class, title, blocks: parts } => {
+            let (title, body) = (caption(title), blocks(parts));
+            format!("<details class=\"{class}\"><summary>{title}</summary>{body}")
+        }
+        Block::FoldEnds => "</details>".into(),
     }
 }
 

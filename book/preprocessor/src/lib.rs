@@ -15,7 +15,9 @@
 //! {{#plot RUN file.svg "alt text"}}  a picture that a run drew
 //! {{#picture file.svg "alt text"}}   a drawing from src/pictures
 //! {{#patch VARIATION}}               a variation's title and hunks
-//! {{#solution VARIATION}}            the same and its output, folded
+//! {{#solution VARIATION}}            the same and its output, folded with what is said until {{#end}}
+//! {{#answer}}                        only what is said until {{#end}}, folded
+//! {{#end}}
 //! ```
 //!
 //! Within a line:

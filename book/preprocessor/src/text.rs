@@ -19,9 +19,11 @@ fn block(block: &Block) -> String {
         }
         Block::Picture { class, alt, .. } => format!("*({}: {})*", capitalised(class), escape(alt)),
         Block::Section { title, blocks: parts, .. }
-        | Block::Folded { title, blocks: parts, .. } => {
+        | Block::Folded { title, blocks: parts, .. }
+        | Block::FoldBegins { title, blocks: parts, .. } => {
             format!("**{}**\n\n{}", caption(title), blocks(parts))
         }
+        Block::FoldEnds => String::new(),
     }
 }
 

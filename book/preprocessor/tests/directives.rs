@@ -178,12 +178,34 @@ fn a_patch_shows_its_title_and_hunks() {
 
 #[test]
 fn a_solution_is_folded_with_what_it_prints() {
-    let html = filled("{{#solution step02-no_key}}");
+    let html = filled("{{#solution step02-no_key}}\n\nIt is *worse*.\n\n{{#end}}\n\nmore");
     assert!(
         html.starts_with("<details class=\"solution\"><summary>Solution: Without the <code"),
         "{html}"
     );
     assert!(seen(&html).contains("loss 9"), "{html}");
+    assert!(html.ends_with("\n\nIt is *worse*.\n\n</details>\n\nmore"), "{html}");
+}
+
+#[test]
+fn an_answer_is_folded() {
+    let html = filled("{{#answer}}\nIt is 4.\n{{#end}}");
+    assert_eq!(
+        html,
+        "<details class=\"solution\"><summary>Answer</summary>\n\nIt is 4.\n\n</details>"
+    );
+}
+
+#[test]
+fn each_fold_has_one_end() {
+    let no_end = "after what belongs to it an {{#end}} is missing";
+    assert_fails("a\n\n{{#answer}}\n", &format!("step02_two.md:3: {{{{#answer}}}}: {no_end}"));
+    let twice = "{{#solution step02-no_key}}\n\n{{#answer}}\n\n{{#end}}\n";
+    assert_fails(twice, &format!("step02_two.md:1: {{{{#solution step02-no_key}}}}: {no_end}"));
+    assert_fails(
+        "{{#answer}}\n\n{{#end}}\n\n{{#end}}",
+        "step02_two.md:5: {{#end}}: it ends nothing",
+    );
 }
 
 #[test]

@@ -100,12 +100,14 @@ fn a_variation_has_a_title_and_a_solution_its_output() {
     assert!(patch.starts_with("**Without the `key`**\n\nIn `impl Model`"), "{patch}");
     assert!(patch.contains("\n-        let x = x * self.head.key;\n"), "{patch}");
     assert!(patch.contains("\n+    println!(\"no proof\");\n"), "{patch}");
-    let solution = written(&Repository::with_chapter("{{#solution step02-no_key}}"));
+    let solution = written(&Repository::with_chapter(
+        "{{#solution step02-no_key}}\n\nIt is *worse*.\n\n{{#end}}\n",
+    ));
     assert_eq!(
         solution.trim_end(),
         format!(
             "{}\n\n`cargo run --bin step02_two` (with steps/patches/step02-no_key.patch; \
-             A CPU, 2 cores, 1.2 s):\n\n```text\nloss 9\n```",
+             A CPU, 2 cores, 1.2 s):\n\n```text\nloss 9\n```\n\nIt is *worse*.",
             patch.trim_end().replace("**Without", "**Solution: Without")
         )
     );
