@@ -1,0 +1,87 @@
+use anyhow::{Context, Result, bail, ensure};
+use clap::Args;
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+use tch::{Cuda, Device};
+
+/// The flags that every step has. A step adds its own beside them.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Options of every step")]
+pub struct Flags {
+    /// How many training steps to take, instead of the step's own number
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    steps: Option<u32>,
+
+    /// Where all randomness starts: the same seed on the same machine gives the same run
+    #[arg(long, value_name = "N", default_value_t = 1337)]
+    pub seed: u32,
+
+    /// Where tensors live: cpu, cuda, cuda:1, mps, or auto (a GPU if there is one)
+    #[arg(long, default_value = "auto", value_parser = device)]
+    pub device: Device,
+
+    /// What to read: fables (made on the spot), shakespeare (fetch it with `cargo run -p data --
+    /// shakespeare`), or the path of a text file of your own
+    #[arg(long, default_value = "fables")]
+    pub corpus: String,
+
+    /// Where metrics.csv and the plots go [default: out/<the step's name>]
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+
+    /// Take a twentieth of the steps: seconds, to see that it works
+    #[arg(long)]
+    quick: bool,
+
+    /// Draw no plot
+    #[arg(long)]
+    pub no_plot: bool,
+}
+
+impl Flags {
+    /// How many steps to train: `--steps` if given, else `default`, or a twentieth of it with `--quick`.
+    pub fn steps(&self, default: usize) -> usize {
+        match self.steps {
+            Some(steps) => steps as usize,
+            None if self.quick => default.div_ceil(20),
+            None => default,
+        }
+    }
+
+    /// The folder for what the program writes, by default `out/<name of the program>`. Makes it, so
+    /// that a folder which cannot be written is known before the training and not after it.
+    pub fn out(&self) -> Result<PathBuf> {
+        let out = self.out.clone().unwrap_or_else(|| {
+            let program = std::env::current_exe().unwrap_or_default();
+            Path::new("out").join(program.file_stem().unwrap_or_default())
+        });
+        fs::create_dir_all(&out).with_context(|| {
+            format!("cannot make the folder {}; choose another with --out", out.display())
+        })?;
+        Ok(out)
+    }
+}
+
+/// The device of this name, if this machine and this libtorch have it.
+fn device(name: &str) -> Result<Device> {
+    let gpus = Cuda::device_count() as usize;
+    match name {
+        "auto" => Ok(Device::cuda_if_available()),
+        "cpu" => Ok(Device::Cpu),
+        "mps" if tch::utils::has_mps() => Ok(Device::Mps),
+        "mps" => bail!("this libtorch has no MPS; use --device cpu"),
+        _ => {
+            let number =
+                name.strip_prefix("cuda").context("choose auto, cpu, cuda, cuda:N or mps")?;
+            let number = number.strip_prefix(':').unwrap_or("0").parse();
+            let number: usize = number.context("choose auto, cpu, cuda, cuda:N or mps")?;
+            ensure!(
+                number < gpus,
+                "libtorch sees {gpus} CUDA devices here; use --device cpu, or ask `cargo xtask doctor` why"
+            );
+            Ok(Device::Cuda(number))
+        }
+    }
+}

@@ -1,0 +1,198 @@
+use crate::{Flags, grouped, plot::Plot};
+use anyhow::{Context, Result};
+use indicatif::{ProgressBar, ProgressStyle};
+use std::{
+    collections::BTreeSet,
+    fmt::Write,
+    path::PathBuf,
+    time::{Duration, Instant},
+};
+
+/// Keeps a training loop's books: a progress bar on a terminal, one aligned line now and then,
+/// `metrics.csv` and, at the end, the plot of the losses.
+///
+/// ```text
+/// step   120 | loss 2.4801 | val 2.5102 |  31.2 ms | 24,600 tok/s
+/// ```
+pub struct Log {
+    out: PathBuf,
+    plot: bool,
+    run: String,
+    bar: ProgressBar,
+    lines: Vec<Line>,
+    losses: Vec<Losses>,
+    since_line: Tally,
+    last_event: Instant,
+}
+
+/// What one printed line says; `metrics.csv` has a row for each.
+struct Line {
+    run: String,
+    step: usize,
+    values: Vec<(&'static str, f64)>,
+}
+
+/// The training loss of every step of a run.
+struct Losses {
+    run: String,
+    of_steps: Vec<f64>,
+}
+
+/// What has happened since the last line.
+#[derive(Default)]
+struct Tally {
+    steps: usize,
+    tokens: i64,
+    loss: f64,
+    time: Duration,
+}
+
+impl Log {
+    /// Makes the folder `--out` and starts `metrics.csv` in it.
+    pub fn new(flags: &Flags) -> Result<Self> {
+        let log = Self {
+            out: flags.out()?,
+            plot: !flags.no_plot,
+            run: String::new(),
+            bar: ProgressBar::hidden(),
+            lines: Vec::new(),
+            losses: Vec::new(),
+            since_line: Tally::default(),
+            last_event: Instant::now(),
+        };
+        log.write_csv()?;
+        Ok(log)
+    }
+
+    /// Begins a run of `steps` steps; the plot draws a curve for each run and labels it `name`.
+    pub fn start(&mut self, name: &str, steps: usize) {
+        println!("{name}: {} steps", grouped(steps as i64));
+        let style = "{spinner} step {pos}/{len} {wide_bar} {eta} left";
+        let style = ProgressStyle::with_template(style).expect("the template is a constant");
+        self.run = name.into();
+        self.losses.push(Losses { run: name.into(), of_steps: Vec::new() });
+        self.bar = ProgressBar::new(steps as u64).with_style(style);
+        self.since_line = Tally::default();
+        self.last_event = Instant::now();
+    }
+
+    /// Counts one training step on `tokens` tokens. `loss` is its training loss in nats a token;
+    /// the next line shows the mean since the last one, and the time that steps alone have taken.
+    pub fn step(&mut self, loss: f64, tokens: i64) {
+        self.since_line.steps += 1;
+        self.since_line.tokens += tokens;
+        self.since_line.loss += loss;
+        if let Some(losses) = self.losses.last_mut() {
+            losses.of_steps.push(loss);
+        }
+        self.since_line.time += self.last_event.elapsed();
+        self.last_event = Instant::now();
+        self.bar.inc(1);
+    }
+
+    /// Prints a line with the mean training loss, `values` and the speed, and adds it to `metrics.csv`.
+    pub fn line(&mut self, step: usize, values: &[(&'static str, f64)]) -> Result<()> {
+        let tally = std::mem::take(&mut self.since_line);
+        let mut all = Vec::new();
+        if tally.steps > 0 {
+            all.push(("loss", tally.loss / tally.steps as f64));
+        }
+        all.extend_from_slice(values);
+        if tally.steps > 0 {
+            all.push(("ms", tally.time.as_secs_f64() * 1e3 / tally.steps as f64));
+            all.push(("tok/s", tally.tokens as f64 / tally.time.as_secs_f64()));
+        }
+        let line = Line { run: self.run.clone(), step, values: all };
+        self.bar.suspend(|| println!("{}", line.text()));
+        self.lines.push(line);
+        self.write_csv()?;
+        self.last_event = Instant::now();
+        Ok(())
+    }
+
+    /// Ends the log: draws every run's losses, with the `floor` that no model can beat where it is
+    /// known, and says where the files are.
+    pub fn finish(self, floor: Option<f64>) -> Result<()> {
+        self.bar.finish_and_clear();
+        println!("\nmetrics: {}", self.out.join("metrics.csv").display());
+        if self.plot {
+            let path = self.out.join("loss.svg");
+            self.loss_plot(floor).save(&path)?;
+            println!("plot:    {}", path.display());
+        }
+        Ok(())
+    }
+
+    fn loss_plot(&self, floor: Option<f64>) -> Plot {
+        let mut plot = Plot::new("step", "loss");
+        // With several runs to compare, their training losses would only be in the way.
+        if let [only] = self.losses.as_slice() {
+            plot.line("training", only.smooth());
+        }
+        for Losses { run, .. } in &self.losses {
+            let val = self.curve(run, "val");
+            if !val.is_empty() {
+                plot.line(&format!("{run}, validation"), val);
+            }
+        }
+        if let Some(floor) = floor {
+            plot.floor(&format!("floor {floor:.3}"), floor);
+        }
+        plot
+    }
+
+    fn curve(&self, run: &str, value: &str) -> Vec<(f64, f64)> {
+        let lines = self.lines.iter().filter(|line| line.run == run);
+        lines.filter_map(|line| Some((line.step as f64, line.get(value)?))).collect()
+    }
+
+    fn write_csv(&self) -> Result<()> {
+        let names: BTreeSet<&str> =
+            self.lines.iter().flat_map(|line| line.values.iter().map(|(name, _)| *name)).collect();
+        let mut csv = String::from("run,step");
+        names.iter().for_each(|name| csv += &format!(",{name}"));
+        for line in &self.lines {
+            write!(csv, "\n{},{}", line.run, line.step)?;
+            for name in &names {
+                csv += ",";
+                csv += &line.get(name).map(|value| value.to_string()).unwrap_or_default();
+            }
+        }
+        let path = self.out.join("metrics.csv");
+        files::write_atomically(&path, |file| Ok(writeln!(file, "{csv}")?))
+            .context("choose a folder that can be written with --out")
+    }
+}
+
+impl Losses {
+    /// About a hundred points: the means over as many stretches of the run, each in its middle.
+    fn smooth(&self) -> Vec<(f64, f64)> {
+        let width = self.of_steps.len().div_ceil(100).max(1);
+        let middle = |i: usize, n: usize| (i * width) as f64 + (n as f64 + 1.0) / 2.0;
+        let stretches = self.of_steps.chunks(width).enumerate();
+        let mean = |losses: &[f64]| losses.iter().sum::<f64>() / losses.len() as f64;
+        stretches.map(|(i, losses)| (middle(i, losses.len()), mean(losses))).collect()
+    }
+}
+
+impl Line {
+    fn get(&self, name: &str) -> Option<f64> {
+        self.values.iter().find(|(n, _)| *n == name).map(|(_, value)| *value)
+    }
+
+    fn text(&self) -> String {
+        let mut text = format!("step {:>5}", self.step);
+        for (name, value) in &self.values {
+            text += " | ";
+            text += &match *name {
+                "lr" => format!("lr {value:.1e}"),
+                "norm" => format!("norm {value:.2}"),
+                "ms" if *value < 10.0 => format!("{value:>6.2} ms"),
+                "ms" => format!("{value:>6.1} ms"),
+                "tok/s" => format!("{:>7} tok/s", grouped(value.round() as i64)),
+                name => format!("{name} {value:.4}"),
+            };
+        }
+        text
+    }
+}

@@ -1,0 +1,87 @@
+use std::{
+    any::Any,
+    io::Write,
+    panic::{self, AssertUnwindSafe},
+    process::ExitCode,
+};
+
+/// Runs a program's body so that whatever goes wrong ends in one sentence on stderr and exit code 1.
+///
+/// tch's operators panic with libtorch's whole message, C++ stack included; a learner needs its
+/// first line. `RUST_BACKTRACE=full` shows the rest.
+pub fn run(body: impl FnOnce() -> anyhow::Result<()>) -> ExitCode {
+    if std::env::var_os("RUST_BACKTRACE").is_none_or(|value| value != "full") {
+        panic::set_hook(Box::new(|_| {}));
+    }
+    let sentence = match panic::catch_unwind(AssertUnwindSafe(|| {
+        tch_ext::memory::keep_freed()?;
+        tch_ext::memory::use_huge_pages()?;
+        body()
+    })) {
+        Ok(Ok(())) => return ExitCode::SUCCESS,
+        Ok(Err(error)) => format!("{error:#}"),
+        Err(panic) => explain(&message_of(&*panic)),
+    };
+    if sentence.contains(READER_LEFT) {
+        return ExitCode::FAILURE;
+    }
+    // A closed stderr is no reason to panic once more.
+    let _ = writeln!(std::io::stderr(), "error: {sentence}");
+    ExitCode::FAILURE
+}
+
+/// What `println!` panics with when, say, `head` has read enough.
+const READER_LEFT: &str = "failed printing to stdout: Broken pipe";
+
+fn message_of(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().map(|text| text.to_string());
+    text.or_else(|| panic.downcast_ref::<String>().cloned())
+        .unwrap_or_else(|| "the program stopped without saying why".into())
+}
+
+/// The sentence inside a panic's message: for one of tch's, libtorch's own first line.
+fn explain(message: &str) -> String {
+    let Some((_, torch)) = message.split_once("Torch(\"") else {
+        return format!("{message} (RUST_BACKTRACE=full shows where)");
+    };
+    let first_line = torch.split("\\n").next().unwrap_or(torch);
+    let first_line = first_line.trim_end_matches("\")").replace("\\\"", "\"");
+    if first_line.contains("can't allocate memory") || first_line.contains("out of memory") {
+        return format!("{first_line}: make the batch, the block or the model smaller");
+    }
+    format!("libtorch says: {first_line} (RUST_BACKTRACE=full shows where)")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tch::Tensor;
+
+    fn panic_message(body: impl FnOnce()) -> String {
+        let panic = panic::catch_unwind(AssertUnwindSafe(body)).expect_err("it should panic");
+        explain(&message_of(&*panic))
+    }
+
+    #[test]
+    fn a_tch_panic_becomes_libtorchs_first_line() {
+        let float = tch::kind::FLOAT_CPU;
+        let sentence = panic_message(|| {
+            let _ = Tensor::ones([2, 3], float).matmul(&Tensor::ones([2, 3], float));
+        });
+        assert!(sentence.contains("mat1 and mat2 shapes cannot be multiplied (2x3 and 2x3)"));
+        assert!(!sentence.contains('\n') && !sentence.contains("frame #"), "{sentence}");
+    }
+
+    #[test]
+    fn too_large_a_tensor_names_the_way_out() {
+        let sentence = panic_message(|| {
+            let _ = Tensor::ones([1 << 50], tch::kind::FLOAT_CPU);
+        });
+        assert!(sentence.contains("you tried to allocate") && sentence.contains("smaller"));
+    }
+
+    #[test]
+    fn other_panics_keep_their_words() {
+        assert!(panic_message(|| panic!("no such {}", "head")).starts_with("no such head"));
+    }
+}

@@ -1,0 +1,103 @@
+//! A step of AdamW over all parameters in one operation, and gradients let go.
+
+use crate::{Error, error::Outcome, tensor::CTensor};
+use std::marker::PhantomData;
+use tch::Tensor;
+
+/// AdamW's hyper-parameters, by PyTorch's names.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct AdamW {
+    /// The learning rate.
+    pub lr: f64,
+    /// How much of the mean gradient a step keeps.
+    pub beta1: f64,
+    /// How much of the mean squared gradient a step keeps.
+    pub beta2: f64,
+    /// Each step shrinks a parameter by `lr` times this share of it.
+    pub weight_decay: f64,
+    /// Keeps the division from one by 0.
+    pub eps: f64,
+}
+
+unsafe extern "C" {
+    fn tch_ext_fused_adamw(
+        params: List,
+        grads: List,
+        exp_avgs: List,
+        exp_avg_sqs: List,
+        steps: List,
+        adamw: AdamW,
+    ) -> Outcome;
+    fn tch_ext_clear_grads(params: List) -> Outcome;
+}
+
+/// One step of AdamW, in place, for all parameters at once: libtorch's `_fused_adamw_`, which is what
+/// `torch.optim.AdamW(fused=True)` calls, without `amsgrad` and `maximize`.
+///
+/// Entry `i` of every list belongs to parameter `i`. For each, with its gradient g, and t = `steps[i]`,
+///
+/// ```text
+/// p ← p − lr · weight_decay · p
+/// m ← beta1 · m + (1 − beta1) · g          m is exp_avgs[i]
+/// v ← beta2 · v + (1 − beta2) · g²         v is exp_avg_sqs[i]
+/// p ← p − lr · m / (1 − beta1ᵗ) / (√(v / (1 − beta2ᵗ)) + eps)
+/// ```
+///
+/// `params`, `grads`, `exp_avgs` and `exp_avg_sqs` have the parameter's shape, one floating-point dtype
+/// and one device, and are contiguous; the two means start as zeros. A step is one float32 on that
+/// device. It is read, not counted up: **add 1 to it before the call**, as PyTorch does, so that it is
+/// 1 in the first step. With 0 the formula divides by zero, and every parameter becomes NaN.
+///
+/// No gradient is recorded, so parameters may require one. Empty lists are fine.
+///
+/// Source: Loshchilov and Hutter, Decoupled Weight Decay Regularization (arXiv 1711.05101).
+///
+/// # Errors
+/// If the lists differ in length, or if a tensor is not as described above; then nothing has changed.
+pub fn fused_adamw(
+    params: &mut [Tensor],
+    grads: &[Tensor],
+    exp_avgs: &mut [Tensor],
+    exp_avg_sqs: &mut [Tensor],
+    steps: &[Tensor],
+    adamw: AdamW,
+) -> Result<(), Error> {
+    let lists = [&*params, grads, &*exp_avgs, &*exp_avg_sqs, steps].map(pointers);
+    let [params, grads, exp_avgs, exp_avg_sqs, steps] = lists.each_ref().map(|list| List::of(list));
+    // SAFETY: tch's pointers are valid as long as the tensors, which the caller has lent us, and C++
+    // reads no more of them than each list says.
+    unsafe { tch_ext_fused_adamw(params, grads, exp_avgs, exp_avg_sqs, steps, adamw) }.into_result()
+}
+
+/// Lets go of the parameters' gradients, as PyTorch's `zero_grad(set_to_none=True)` does. The next
+/// backward pass hands each parameter a new one.
+///
+/// `Tensor::zero_grad` fills them with zeros instead, and the backward pass adds to those: the memory
+/// stays taken, and each gradient is written, read and written once more.
+///
+/// # Errors
+/// If one of `params` holds no tensor.
+pub fn clear_grads(params: &[Tensor]) -> Result<(), Error> {
+    let params = pointers(params);
+    // SAFETY: tch's pointers are valid as long as the tensors, which the caller has lent us.
+    unsafe { tch_ext_clear_grads(List::of(&params)) }.into_result()
+}
+
+fn pointers(tensors: &[Tensor]) -> Vec<*const CTensor> {
+    tensors.iter().map(|tensor| tensor.as_ptr().cast()).collect()
+}
+
+/// A slice as C++ takes it.
+#[repr(C)]
+struct List<'a> {
+    tensors: *const *const CTensor,
+    count: usize,
+    borrowed: PhantomData<&'a [*const CTensor]>,
+}
+
+impl<'a> List<'a> {
+    fn of(pointers: &'a [*const CTensor]) -> List<'a> {
+        List { tensors: pointers.as_ptr(), count: pointers.len(), borrowed: PhantomData }
+    }
+}

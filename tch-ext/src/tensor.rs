@@ -1,0 +1,2 @@
+/// An `at::Tensor`; tch has a name of its own for it.
+pub(crate) enum CTensor {}

@@ -1,0 +1,118 @@
+//! `cargo xtask check`: whether the book still tells the truth.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::ExitCode,
+    thread,
+};
+
+use anyhow::{Context, Result, ensure};
+use clap::Args;
+use rayon::{
+    ThreadPoolBuilder,
+    iter::{ParallelBridge, ParallelIterator},
+};
+
+use crate::{
+    compare::{self, Difference},
+    record::{self, Programs, RECORDED},
+    runs::{self, Run},
+    workspace,
+};
+
+/// How many programs run at once where there are as many cores: each may take a gigabyte of memory.
+const MOST_AT_ONCE: usize = 4;
+
+/// Run steps and their variations again and compare with what is recorded
+///
+/// Words, counts and marks must be the same, losses and other measured numbers near; times, speeds and
+/// sampled text are not compared. A variation must still show what its patch says. Several run at once,
+/// with one thread each. Exit code 1 if anything differs.
+#[derive(Args)]
+pub struct Check {
+    /// What to check: step02 with its variations, step02-no_mask alone; everything by default
+    #[arg(value_name = "STEP|PATCH")]
+    names: Vec<String>,
+
+    /// Where the records are (the tests have others)
+    #[arg(long, hide = true, default_value_os_t = workspace().join(RECORDED))]
+    recorded: PathBuf,
+}
+
+impl Check {
+    pub fn run(&self) -> Result<ExitCode> {
+        let runs = runs::named(&self.names)?;
+        let programs = Programs::build(&runs)?;
+        let differ = self.differing(&runs, &programs)?;
+        let strays = match self.names.is_empty() {
+            true => record::others(&self.recorded, &runs)?,
+            false => Vec::new(),
+        };
+        for folder in &strays {
+            eprintln!("error: {} is of no step and no patch: remove it", folder.display());
+        }
+        if !differ.is_empty() {
+            eprintln!(
+                "error: {} of {} differ from what is recorded: mend the cause, or, if it is meant, \
+                 `cargo xtask record {}`",
+                differ.len(),
+                runs.len(),
+                differ.join(" ")
+            );
+        }
+        let is_as_recorded = differ.is_empty() && strays.is_empty();
+        Ok(if is_as_recorded { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    }
+
+    /// The names of the runs that are not as recorded.
+    fn differing<'a>(&self, runs: &'a [Run], programs: &Programs) -> Result<Vec<&'a str>> {
+        let cores = thread::available_parallelism().map_or(1, usize::from);
+        let pool = ThreadPoolBuilder::new().num_threads(cores.min(MOST_AT_ONCE)).build()?;
+        // Whoever is free takes the next run, so that they begin in the order of the steps.
+        Ok(pool.install(|| {
+            let runs = runs.iter().par_bridge();
+            runs.filter(|run| !self.is_as_recorded(run, programs)).map(Run::name).collect()
+        }))
+    }
+
+    /// Runs it, and says so in a line, or in several if it is not.
+    fn is_as_recorded(&self, run: &Run, programs: &Programs) -> bool {
+        let result = self.compare(run, programs);
+        let said = match &result {
+            Ok(seconds) => format!("{seconds:>6.1} s   as recorded"),
+            Err(why) => format!("differs\n  {}", format!("{why:#}").replace('\n', "\n  ")),
+        };
+        println!("{:<28}{said}", run.name());
+        result.is_ok()
+    }
+
+    /// The seconds that a run took which is as recorded; an error that shows what differs if it is not.
+    fn compare(&self, run: &Run, programs: &Programs) -> Result<f64> {
+        // One thread, because where others want the cores too, threads that wait for each other take
+        // many times as long, and a check may well run beside other things.
+        let outcome = programs.run(run, Some(1))?;
+        let folder = run.folder(&self.recorded);
+        let path = folder.join("output.txt");
+        let recorded = fs::read_to_string(&path).with_context(|| {
+            format!("it is not recorded yet: `cargo xtask record {}`", run.name())
+        })?;
+        let differences = compare::differences(&recorded, &outcome.output);
+        ensure!(differences.is_empty(), "{}", show(&path, &differences));
+        for (name, _) in outcome.files.iter().filter(|_| run.variation.is_none()) {
+            ensure!(folder.join(name).exists(), "it writes {name}, which is not recorded");
+        }
+        Ok(outcome.seconds)
+    }
+}
+
+fn show(path: &Path, differences: &[Difference]) -> String {
+    let path = path.strip_prefix(workspace()).unwrap_or(path).display();
+    let mut shown = Vec::new();
+    for Difference { line, recorded, now } in differences {
+        shown.push(format!("{path}:{line}"));
+        shown.push(format!("  recorded: {}", recorded.as_deref().unwrap_or("(no such line)")));
+        shown.push(format!("  now:      {}", now.as_deref().unwrap_or("(no such line)")));
+    }
+    shown.join("\n")
+}

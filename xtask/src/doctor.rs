@@ -1,0 +1,233 @@
+//! `cargo xtask doctor`: what this machine has for us, what is wrong, and what to do about it.
+
+use std::{
+    env, fs,
+    path::Path,
+    process::{Command, ExitCode, Stdio},
+    thread,
+};
+
+use anyhow::Result;
+use clap::Args;
+
+use crate::{libtorch, own_libtorch, workspace};
+
+/// Say what this machine has, what is wrong with it, and what to do about it
+///
+/// Ends with a first matrix product, for which tch is built: some minutes the first time.
+/// Exit code 1 if something is missing without which nothing runs.
+#[derive(Args)]
+pub struct Doctor {}
+
+impl Doctor {
+    pub fn run(&self) -> Result<ExitCode> {
+        let folder = own_libtorch().unwrap_or_else(|| workspace().join("libtorch"));
+        let mut rows = vec![rustc(), cxx(), libtorch(&folder), cores(), vector_units(), memory()];
+        rows.iter().for_each(Row::print);
+        if healthy(&rows) {
+            let probed = probe(&folder);
+            probed.iter().for_each(Row::print);
+            rows.extend(probed);
+        }
+        Ok(if healthy(&rows) { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    }
+}
+
+/// One line of the report.
+struct Row {
+    name: String,
+    /// What there is. An `Err` is something that must be mended before anything runs.
+    finding: Result<String, String>,
+    /// What the reader can do about it.
+    advice: Option<String>,
+}
+
+impl Row {
+    fn good(name: &str, finding: impl Into<String>) -> Row {
+        Row { name: name.into(), finding: Ok(finding.into()), advice: None }
+    }
+
+    fn bad(name: &str, finding: impl Into<String>) -> Row {
+        Row { name: name.into(), finding: Err(finding.into()), advice: None }
+    }
+
+    fn advise(self, advice: impl Into<String>) -> Row {
+        Row { advice: Some(advice.into()), ..self }
+    }
+
+    fn print(&self) {
+        let (mark, finding) = match &self.finding {
+            Ok(finding) => ("ok", finding),
+            Err(finding) => ("!!", finding),
+        };
+        println!("{mark}  {:<22}  {finding}", self.name);
+        if let Some(advice) = &self.advice {
+            println!("{:<26}  what to do: {advice}", "");
+        }
+    }
+}
+
+fn healthy(rows: &[Row]) -> bool {
+    rows.iter().all(|row| row.finding.is_ok())
+}
+
+fn rustc() -> Row {
+    const NEEDED: &str = env!("CARGO_PKG_RUST_VERSION");
+    let advice = "install Rust from https://rustup.rs, or `rustup update`";
+    let rustc = env::var("RUSTC").unwrap_or_else(|_| "rustc".into());
+    let Some(version) = first_line(Command::new(rustc).arg("--version")) else {
+        return Row::bad("rustc", "there is none").advise(advice);
+    };
+    let number = version.split(' ').nth(1).unwrap_or_default();
+    if minor(number) < minor(NEEDED) {
+        let finding = format!("{number} is too old, {NEEDED} is needed");
+        return Row::bad("rustc", finding).advise(advice);
+    }
+    Row::good("rustc", format!("{number} ({NEEDED} is needed)"))
+}
+
+/// The 88 of 1.88.0.
+fn minor(version: &str) -> Option<u32> {
+    version.split('.').nth(1)?.parse().ok()
+}
+
+/// tch compiles its C++ part with the compiler that `CXX` names, or else with `c++`.
+fn cxx() -> Row {
+    let name = "C++ compiler";
+    if cfg!(windows) {
+        return Row::good(name, "not looked for on Windows; MSVC is needed");
+    }
+    let cxx = env::var("CXX").unwrap_or_else(|_| "c++".into());
+    let advice = "install one: `apt install g++`, `dnf install gcc-c++`, `xcode-select --install`";
+    let Some(version) = first_line(Command::new(&cxx).arg("--version")) else {
+        return Row::bad(name, format!("`{cxx}` does not run")).advise(advice);
+    };
+    let mut compile = Command::new(&cxx);
+    compile.args(["-std=c++17", "-fsyntax-only", "-include", "vector", "-x", "c++", "/dev/null"]);
+    match compile.stderr(Stdio::null()).status() {
+        Ok(status) if status.success() => Row::good(name, version),
+        _ => Row::bad(name, format!("{version} cannot compile C++17")).advise(advice),
+    }
+}
+
+fn libtorch(folder: &Path) -> Row {
+    if let Err(why) = libtorch::check(folder) {
+        let advice = "`cargo xtask setup`, or point LIBTORCH at a libtorch 2.11.0";
+        return Row::bad("libtorch", why).advise(advice);
+    }
+    let origin = match own_libtorch() {
+        Some(_) if folder.join("version.py").exists() => "pip's PyTorch, by your LIBTORCH",
+        Some(_) => "by your LIBTORCH",
+        None => "from setup",
+    };
+    let kind = if libtorch::has_cuda(folder) { "with CUDA" } else { "for CPUs" };
+    let version = libtorch::VERSION;
+    Row::good("libtorch", format!("{version} {kind} in {} ({origin})", folder.display()))
+}
+
+fn cores() -> Row {
+    let cores = thread::available_parallelism().map_or("unknown".into(), |n| n.to_string());
+    Row::good("cores", cores)
+}
+
+/// The instructions that make a CPU fast at this.
+fn vector_units() -> Row {
+    #[cfg(target_arch = "x86_64")]
+    let has = [
+        ("AVX2", is_x86_feature_detected!("avx2")),
+        ("AVX-512", is_x86_feature_detected!("avx512f")),
+        ("AVX-512 bf16", is_x86_feature_detected!("avx512bf16")),
+    ];
+    #[cfg(not(target_arch = "x86_64"))]
+    let has: [(&str, bool); 0] = [];
+    let list = |wanted| {
+        let names = has.iter().filter(|(_, has)| *has == wanted).map(|(name, _)| *name);
+        names.collect::<Vec<_>>().join(", ")
+    };
+    let row = match (list(true), list(false)) {
+        (yes, no) if yes.is_empty() && no.is_empty() => "unknown on this architecture".into(),
+        (yes, no) if no.is_empty() => yes,
+        (yes, no) if yes.is_empty() => format!("without {no}; the lessons will be slow"),
+        (yes, no) => format!("{yes}; without {no}"),
+    };
+    Row::good("vector instructions", row)
+}
+
+/// Linux says it in a file; elsewhere we do not know.
+fn memory() -> Row {
+    let meminfo = fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let gibibytes = |name: &str| -> Option<f64> {
+        let line = meminfo.lines().find_map(|line| line.strip_prefix(name))?;
+        let kibibytes: f64 = line.trim_end_matches("kB").trim().parse().ok()?;
+        Some(kibibytes / 1024.0 / 1024.0)
+    };
+    match (gibibytes("MemAvailable:"), gibibytes("MemTotal:")) {
+        (Some(free), Some(all)) => {
+            Row::good("memory", format!("{free:.1} GiB free of {all:.1} GiB"))
+        }
+        _ => Row::good("memory", "unknown on this system"),
+    }
+}
+
+/// Builds and runs the probe program, `tch-ext/examples/probe.rs`, and reports what it finds.
+fn probe(folder: &Path) -> Vec<Row> {
+    println!("    building and running the probe (some minutes the first time)");
+    let mut probe = Command::new(env::var("CARGO").unwrap_or_else(|_| "cargo".into()));
+    probe.args(["run", "--package", "tch-ext", "--example", "probe"]);
+    let output = match probe.current_dir(workspace()).stderr(Stdio::inherit()).output() {
+        Ok(output) => output,
+        Err(error) => return vec![Row::bad("probe", format!("cargo does not run: {error}"))],
+    };
+    let lines = String::from_utf8_lossy(&output.stdout).into_owned();
+    let said: Vec<(&str, &str)> = lines.lines().filter_map(|line| line.split_once(": ")).collect();
+
+    let mut rows = Vec::new();
+    if let Some((_, version)) = said.iter().find(|(name, _)| *name == "libtorch") {
+        rows.push(Row::good("libtorch runs", format!("and says that it is {version}")));
+    }
+    rows.push(cuda(folder, &said));
+    for (name, value) in said.iter().filter(|(name, _)| name.contains(" on ")) {
+        rows.push(if value.starts_with("right") {
+            Row::good(name, *value)
+        } else {
+            Row::bad(name, *value).advise("another libtorch; this one computes wrongly here")
+        });
+    }
+    if !output.status.success() && healthy(&rows) {
+        let advice = "read what cargo says above";
+        rows.push(Row::bad("probe", "does not build or breaks off").advise(advice));
+    }
+    rows
+}
+
+/// Whether a GPU can be used, and if not, which of the things that it takes is missing.
+fn cuda(folder: &Path, said: &[(&str, &str)]) -> Row {
+    let says = |name: &str, value: &str| said.contains(&(name, value));
+    let gpus = said.iter().find(|(name, _)| *name == "GPUs").map_or("0", |(_, gpus)| gpus);
+    if gpus != "0" {
+        return Row::good("CUDA", format!("linked and available, GPUs: {gpus}"));
+    }
+    let driver = Path::new("/proc/driver/nvidia/version").exists();
+    if !libtorch::has_cuda(folder) {
+        let row = Row::good("CUDA", "not linked and not available: this libtorch is for CPUs");
+        let advice = "to use the GPU: `cargo xtask setup --cuda`, or a LIBTORCH with CUDA";
+        return if driver { row.advise(advice) } else { row };
+    }
+    if says("CUDA linked", "false") {
+        let finding = "not linked, although this libtorch has CUDA, so not available";
+        return Row::good("CUDA", finding).advise("`cargo clean`, then once more");
+    }
+    if !driver {
+        return Row::good("CUDA", "linked, not available: there is no NVIDIA driver")
+            .advise("on a machine with an NVIDIA GPU, install its driver");
+    }
+    Row::good("CUDA", "linked, not available: the driver is there and shows no GPU")
+        .advise("run `nvidia-smi`, look at CUDA_VISIBLE_DEVICES, and update the driver for CUDA 13")
+}
+
+/// The first line that a command prints, if it runs and succeeds.
+fn first_line(command: &mut Command) -> Option<String> {
+    let output = command.output().ok().filter(|output| output.status.success())?;
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    text.lines().next().map(str::to_string)
+}

@@ -1,0 +1,80 @@
+//! What cargo itself cannot do for this repository.
+
+mod book;
+mod check;
+mod compare;
+mod doctor;
+mod edition;
+mod git;
+mod lecture;
+mod propagate;
+mod record;
+mod runs;
+mod setup;
+mod steps;
+mod variations;
+
+// The build scripts' own check, so that setup, doctor and the build always agree.
+#[allow(dead_code)]
+#[path = "../../tch-ext/libtorch.rs"]
+mod libtorch;
+
+use std::{
+    env,
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
+
+use anyhow::Result;
+use clap::Parser;
+
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+/// What cargo itself cannot do for this repository
+enum Command {
+    Setup(setup::Setup),
+    Doctor(doctor::Doctor),
+    Lecture(lecture::Lecture),
+    Propagate(propagate::Propagate),
+    Edition(edition::Edition),
+    Record(record::Record),
+    Check(check::Check),
+    Book(book::Book),
+}
+
+fn main() -> ExitCode {
+    match run(Command::parse()) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(command: Command) -> Result<ExitCode> {
+    match command {
+        Command::Setup(setup) => setup.run().map(|()| ExitCode::SUCCESS),
+        Command::Doctor(doctor) => doctor.run(),
+        Command::Lecture(lecture) => lecture.run().map(|()| ExitCode::SUCCESS),
+        Command::Propagate(propagate) => propagate.run().map(|()| ExitCode::SUCCESS),
+        Command::Edition(edition) => edition.run().map(|()| ExitCode::SUCCESS),
+        Command::Record(record) => record.run().map(|()| ExitCode::SUCCESS),
+        Command::Check(check) => check.run(),
+        Command::Book(book) => book.run(),
+    }
+}
+
+/// The repository's root folder.
+fn workspace() -> &'static Path {
+    let xtask = Path::new(env!("CARGO_MANIFEST_DIR"));
+    xtask.parent().expect("xtask lies in the workspace")
+}
+
+/// The libtorch of the user's own, if `LIBTORCH` names one. Within the repository cargo always sets
+/// the variable (`.cargo/config.toml`): to the folder that setup fills, unless the user set it.
+fn own_libtorch() -> Option<PathBuf> {
+    let libtorch = PathBuf::from(env::var_os("LIBTORCH")?);
+    let own = !libtorch.as_os_str().is_empty() && libtorch != workspace().join("libtorch");
+    own.then_some(libtorch)
+}

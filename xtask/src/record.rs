@@ -1,0 +1,182 @@
+//! `cargo xtask record`: what the book shows of each run, as it really was.
+
+use std::{
+    collections::BTreeSet,
+    env, fs,
+    io::Write,
+    path::{Path, PathBuf},
+    process::Command,
+    thread,
+    time::SystemTime,
+};
+
+use anyhow::{Context, Result};
+use clap::Args;
+use toml_edit::{Array, DocumentMut, value};
+
+use crate::{
+    libtorch,
+    runs::{self, Outcome, Run},
+    variations, workspace,
+};
+
+/// Where the records are, from the repository's root.
+pub const RECORDED: &str = "book/recorded";
+
+/// What all recorded runs start from: the default of `--seed`.
+const SEED: i64 = 1337;
+
+/// Run steps and their variations and write what they print and draw to `book/recorded`
+///
+/// On the CPU, with each step's defaults or the arguments that the patch names. Do this on an idle
+/// machine, so that the times are honest.
+#[derive(Args)]
+pub struct Record {
+    /// What to record: step02 with its variations, step02-no_mask alone; everything by default
+    #[arg(value_name = "STEP|PATCH")]
+    names: Vec<String>,
+
+    /// Where the records are (the tests have others)
+    #[arg(long, hide = true, default_value_os_t = workspace().join(RECORDED))]
+    recorded: PathBuf,
+}
+
+impl Record {
+    pub fn run(&self) -> Result<()> {
+        let runs = runs::named(&self.names)?;
+        let programs = Programs::build(&runs)?;
+        for run in &runs {
+            print!("{:<28}", run.name());
+            flush();
+            let outcome = programs.run(run, None)?;
+            write(&run.folder(&self.recorded), run, &outcome)?;
+            println!("{:>6.1} s", outcome.seconds);
+        }
+        if self.names.is_empty() {
+            remove_others(&self.recorded, &runs)?;
+        }
+        Ok(())
+    }
+}
+
+/// Progress shows before it is done.
+fn flush() {
+    // A closed stdout is noticed at the next print.
+    let _ = std::io::stdout().flush();
+}
+
+/// Where the programs of steps and of variations are.
+pub struct Programs {
+    steps: PathBuf,
+    variations: PathBuf,
+}
+
+impl Programs {
+    pub fn build(runs: &[Run]) -> Result<Self> {
+        let steps = variations::build_steps()?;
+        let patched = runs.iter().filter_map(|run| {
+            let variation = run.variation.as_ref()?;
+            Some((run.step.program(), variation))
+        });
+        let patched: Vec<_> = patched.collect();
+        let variations =
+            if patched.is_empty() { steps.clone() } else { variations::build(&patched)? };
+        Ok(Self { steps, variations })
+    }
+
+    pub fn run(&self, run: &Run, threads: Option<u32>) -> Result<Outcome> {
+        let program = match &run.variation {
+            None => self.steps.join(&run.step.name),
+            Some(variation) => self.variations.join(&variation.name),
+        };
+        run.run(&program.with_extension(env::consts::EXE_EXTENSION), threads)
+            .with_context(|| run.name().to_string())
+    }
+}
+
+/// `run.toml`: under what circumstances the record came to be.
+fn circumstances(run: &Run, outcome: &Outcome) -> String {
+    let now = humantime::format_rfc3339_seconds(SystemTime::now()).to_string();
+    let unknown = || "unknown".to_string();
+    let mut toml = DocumentMut::new();
+    // What a person types in a clone, after `git apply PATCH` if there is a patch.
+    toml["command"] = value(run.command());
+    if let Some(variation) = &run.variation {
+        toml["patch"] = value(&variation.path);
+    }
+    toml["args"] = value(Array::from_iter(run.args()));
+    toml["seed"] = value(SEED);
+    toml["device"] = value("cpu");
+    toml["cpu"] = value(proc("cpuinfo", "model name").unwrap_or_else(unknown));
+    toml["cores"] = value(thread::available_parallelism().map_or(0, |cores| cores.get() as i64));
+    toml["ram_gib"] = value(ram_gib().unwrap_or(0));
+    toml["system"] = value(format!("{} {}", env::consts::OS, env::consts::ARCH));
+    toml["rustc"] = value(rustc().unwrap_or_else(unknown));
+    toml["libtorch"] = value(libtorch::VERSION);
+    toml["date"] = value(&now[..10]);
+    toml["seconds"] = value((outcome.seconds * 10.0).round() / 10.0);
+    toml.to_string()
+}
+
+/// A value from one of Linux's files about the machine; elsewhere we do not know.
+fn proc(file: &str, name: &str) -> Option<String> {
+    let text = fs::read_to_string(Path::new("/proc").join(file)).ok()?;
+    let value =
+        text.lines().find_map(|line| line.strip_prefix(name)?.trim_start().strip_prefix(':'));
+    value.map(|value| value.trim().to_string())
+}
+
+fn ram_gib() -> Option<i64> {
+    let kib: f64 = proc("meminfo", "MemTotal")?.strip_suffix("kB")?.trim().parse().ok()?;
+    Some((kib / 1024.0 / 1024.0).round() as i64)
+}
+
+fn rustc() -> Option<String> {
+    let rustc = env::var("RUSTC").unwrap_or_else(|_| "rustc".into());
+    let output = Command::new(rustc).arg("--version").output().ok()?;
+    let version = String::from_utf8(output.stdout).ok()?;
+    Some(version.split(' ').nth(1)?.to_string())
+}
+
+/// Writes a record, each file whole or not at all, and removes what an earlier one has left there.
+fn write(folder: &Path, run: &Run, outcome: &Outcome) -> Result<()> {
+    let mut files: Vec<(&str, Vec<u8>)> = vec![("output.txt", outcome.output.clone().into_bytes())];
+    if run.variation.is_none() {
+        files.extend(outcome.files.iter().map(|(name, content)| (name.as_str(), content.clone())));
+    }
+    files.push(("run.toml", circumstances(run, outcome).into_bytes()));
+    for (name, content) in &files {
+        files::write_atomically(&folder.join(name), |file| Ok(file.write_all(content)?))?;
+    }
+    let names: BTreeSet<&str> = files.iter().map(|(name, _)| *name).collect();
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        if !names.contains(&*entry.file_name().to_string_lossy()) {
+            fs::remove_file(entry.path())
+                .with_context(|| format!("cannot remove {}", entry.path().display()))?;
+        }
+    }
+    Ok(())
+}
+
+/// The folders in `recorded` that belong to no run: of steps or patches that are gone.
+pub fn others(recorded: &Path, runs: &[Run]) -> Result<Vec<PathBuf>> {
+    let mut others = Vec::new();
+    for entry in fs::read_dir(recorded).into_iter().flatten() {
+        let path = entry?.path();
+        if path.is_dir() && !runs.iter().any(|run| run.folder(recorded) == path) {
+            others.push(path);
+        }
+    }
+    others.sort();
+    Ok(others)
+}
+
+fn remove_others(recorded: &Path, runs: &[Run]) -> Result<()> {
+    for folder in others(recorded, runs)? {
+        fs::remove_dir_all(&folder)
+            .with_context(|| format!("cannot remove {}", folder.display()))?;
+        println!("removed {}: there is no such step or patch", folder.display());
+    }
+    Ok(())
+}

@@ -1,0 +1,142 @@
+//! What can be recorded and checked: every step as it stands, and every variation of one.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+    time::Instant,
+};
+
+use anyhow::{Context, Result, bail, ensure};
+
+use crate::{
+    steps::{self, Step},
+    variations::Variation,
+    workspace,
+};
+
+/// A run of a step, or of a variation of it.
+pub struct Run {
+    pub step: Step,
+    pub variation: Option<Variation>,
+}
+
+/// What a run leaves behind.
+pub struct Outcome {
+    /// As printed without a terminal.
+    pub output: String,
+    /// The files that it wrote, by name: `metrics.csv` and plots.
+    pub files: Vec<(String, Vec<u8>)>,
+    pub seconds: f64,
+}
+
+impl Run {
+    /// `step02`, or `step02-no_mask`: the name of its folder in `book/recorded`.
+    pub fn name(&self) -> &str {
+        self.variation.as_ref().map_or(self.step.key(), |variation| &variation.name)
+    }
+
+    /// What a person types after `cargo run --bin stepNN_name --`.
+    pub fn args(&self) -> &[String] {
+        self.variation.as_ref().map_or(&[], |variation| &variation.args)
+    }
+
+    /// What a person types.
+    pub fn command(&self) -> String {
+        let mut command = format!("cargo run --bin {}", self.step.name);
+        if !self.args().is_empty() {
+            command += &format!(" -- {}", self.args().join(" "));
+        }
+        command
+    }
+
+    /// The folder in `book/recorded` that its record is kept in.
+    pub fn folder(&self, recorded: &Path) -> PathBuf {
+        recorded.join(self.name())
+    }
+
+    /// Runs `program` in a folder of its own, on the CPU, which every machine has, and with so many
+    /// threads as `threads` says, or else as OMP_NUM_THREADS or libtorch says.
+    ///
+    /// # Errors
+    /// If it cannot be started or fails, or if its output lacks what a variation is to show.
+    pub fn run(&self, program: &Path, threads: Option<u32>) -> Result<Outcome> {
+        let folder = tempfile::tempdir().context("cannot make a temporary folder")?;
+        // As it is by default for the step, and for a variation too, whose program has another name.
+        let out = Path::new("out").join(&self.step.name);
+        let start = Instant::now();
+        let output = Command::new(program)
+            .args(self.args())
+            .args(["--device", "cpu", "--out"])
+            .arg(&out)
+            .current_dir(folder.path())
+            .envs(threads.map(|threads| ("OMP_NUM_THREADS", threads.to_string())))
+            .output()
+            .with_context(|| format!("cannot run {}", program.display()))?;
+        let seconds = start.elapsed().as_secs_f64();
+        ensure!(
+            output.status.success(),
+            "{} fails ({}): {}",
+            self.command(),
+            output.status,
+            String::from_utf8_lossy(&output.stderr).trim()
+        );
+        let output = String::from_utf8(output.stdout).context("its output is no UTF-8 text")?;
+        if let Some(variation) = &self.variation {
+            variation.ensure_shown(&output)?;
+        }
+        Ok(Outcome { output, files: files_in(&folder.path().join(out))?, seconds })
+    }
+}
+
+/// What lies in `folder`, if it is there: a step that only prints makes none.
+fn files_in(folder: &Path) -> Result<Vec<(String, Vec<u8>)>> {
+    let mut files = Vec::new();
+    for entry in fs::read_dir(folder).into_iter().flatten() {
+        let entry = entry?;
+        files.push((entry.file_name().to_string_lossy().into_owned(), fs::read(entry.path())?));
+    }
+    files.sort();
+    Ok(files)
+}
+
+/// Every run, in the order of the steps, each followed by its variations.
+pub fn all() -> Result<Vec<Run>> {
+    let mut patches = paths_in("steps/patches")?;
+    patches.sort();
+    let mut runs = Vec::new();
+    for step in steps::among(paths_in("steps")?.iter().map(String::as_str)) {
+        runs.push(Run { step: step.clone(), variation: None });
+        for path in patches.iter().filter(|path| step.has_patch(path)) {
+            runs.push(Run { step: step.clone(), variation: Some(Variation::read(path)?) });
+        }
+    }
+    Ok(runs)
+}
+
+/// The runs that `names` name: `step02` and `step02_attention` the step and all its variations,
+/// `step02-no_mask` that variation alone, nothing at all everything.
+pub fn named(names: &[String]) -> Result<Vec<Run>> {
+    let mut runs = all()?;
+    let is_meant = |run: &Run, name: &String| {
+        run.name() == name || run.step.key() == name || run.step.name == *name
+    };
+    if let Some(unknown) = names.iter().find(|name| !runs.iter().any(|run| is_meant(run, name))) {
+        let known: Vec<&str> = runs.iter().map(Run::name).collect();
+        bail!("there is no step and no patch `{unknown}`: there are {}", known.join(", "));
+    }
+    if !names.is_empty() {
+        runs.retain(|run| names.iter().any(|name| is_meant(run, name)));
+    }
+    Ok(runs)
+}
+
+/// The files in a folder of the repository, as paths from the repository's root.
+fn paths_in(folder: &str) -> Result<Vec<String>> {
+    let entries = match fs::read_dir(workspace().join(folder)) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(error).with_context(|| format!("cannot read {folder}")),
+    };
+    entries.map(|entry| Ok(format!("{folder}/{}", entry?.file_name().to_string_lossy()))).collect()
+}
