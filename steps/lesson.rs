@@ -1,100 +1,182 @@
-// step00_tensors: tensors, a gradient, an optimizer, a training loop
+// step01_bigram: the smallest language model
 //
-// New: everything. A tensor has a shape and a kind of number; autograd knows the slope of a loss in
-// every parameter; an optimizer takes a step down that slope. A line fitted to points needs all of
-// it, and so does a GPT: from here on only the model changes.
+// New: a text becomes integers, random windows of it become a batch, and a table of V × V numbers
+// learns which character follows which. Cross-entropy says how well, sampling writes new text.
 //
-// Run:  cargo run --bin step00_tensors
-// See:  the gradient worked out by hand is autograd's; the loop ends at the line that the formula
-//       for least squares gives.
+// Run:  cargo run --bin step01_bigram
+//       cargo run --bin step01_bigram -- --corpus shakespeare --prompt "O "
+// See:  the loss starts at ln V + ½ and ends at the bigram entropy that counting the same text
+//       gives: the most that can be known from one character. The sample is not English yet.
 
-use anyhow::Result;
+use anyhow::{Context, Result, anyhow, ensure};
 use clap::Parser;
-use lab::{Flags, Log};
-use std::process::ExitCode;
-use tch::nn::{self, OptimizerConfig};
+use lab::{Corpus, Flags, Log, Rng};
+use std::{collections::BTreeSet, process::ExitCode};
+use tch::nn::{self, Module, OptimizerConfig};
 use tch::{Device, Kind, Tensor};
 
-#[path = "proofs/step00.rs"]
+#[path = "proofs/step01.rs"]
 mod proof;
 
-const N: i64 = 100; // points
-const SLOPE: f64 = 3.0;
-const INTERCEPT: f64 = -1.0;
-const NOISE: f64 = 0.5; // standard deviation of what is added to each point
-const MAX_STEPS: usize = 200;
-const LOG_INTERVAL: usize = 25;
-const LEARNING_RATE: f64 = 0.1;
+const BATCH_SIZE: i64 = 32; // B: windows in a batch
+const BLOCK_SIZE: i64 = 8; // T: characters in a window
+const MAX_STEPS: usize = 5000;
+const EVAL_INTERVAL: usize = 500;
+const LEARNING_RATE: f64 = 1e-2;
+const SAMPLE: usize = 400; // characters to write at the end
 
-/// Tensors, gradients and the training loop, on the smallest model there is: a line.
+/// A bigram language model: guesses the next character from the last one alone.
 #[derive(Parser)]
 struct Args {
+    /// What the sample begins with
+    #[arg(long, value_name = "TEXT", default_value = "\n")]
+    prompt: String,
     #[command(flatten)]
     lab: Flags,
 }
 
-/// A line y = w·x + b; w and b are what is to be learned.
-struct Line {
+/// The distinct characters of a text, sorted. A character's id is its place among them.
+struct Vocab {
+    chars: Vec<char>,
+}
+
+impl Vocab {
+    fn of(corpus: &Corpus) -> Self {
+        let chars: BTreeSet<char> = corpus.train.chars().chain(corpus.val.chars()).collect();
+        Self { chars: chars.into_iter().collect() }
+    }
+
+    fn size(&self) -> i64 {
+        self.chars.len() as i64
+    }
+
+    fn encode(&self, text: &str) -> Result<Vec<i64>> {
+        let id = |c| self.chars.binary_search(&c).map(|id| id as i64);
+        let ids = text.chars().map(|c| {
+            id(c).map_err(|_| anyhow!("the corpus does not have {c:?}; use its own characters"))
+        });
+        ids.collect()
+    }
+
+    fn decode(&self, ids: &[i64]) -> String {
+        ids.iter().map(|&id| self.chars[id as usize]).collect()
+    }
+}
+
+/// Cuts B windows of T characters out of `data` at random: what the model sees, and, one character
+/// further on, what it should say. Both are (B, T).
+fn batch(data: &Tensor, rng: &mut Rng) -> (Tensor, Tensor) {
+    let last = data.size()[0] - BLOCK_SIZE;
+    let starts: Vec<i64> = (0..BATCH_SIZE).map(|_| rng.below(last)).collect();
+    let within = Tensor::arange(BLOCK_SIZE, (Kind::Int64, Device::Cpu)); // (T)
+    let ix = (Tensor::from_slice(&starts).unsqueeze(1) + within).to(data.device()); // (B, 1) + (T) → (B, T)
+    (data.take(&ix), data.take(&(ix + 1)))
+}
+
+/// A table of n vectors, one for each id, that starts as PyTorch's does: N(0, 1).
+fn embedding(p: nn::Path, n: i64, n_embd: i64) -> nn::Embedding {
+    let init = nn::Init::Randn { mean: 0.0, stdev: 1.0 };
+    nn::embedding(p, n, n_embd, nn::EmbeddingConfig { ws_init: init, ..Default::default() })
+}
+
+struct Model {
     vs: nn::VarStore, // holds the parameters, under their names
-    w: Tensor,        // (1)
-    b: Tensor,        // (1)
+    token_embedding_table: nn::Embedding,
 }
 
-impl Line {
-    fn new(device: Device) -> Self {
+impl Model {
+    fn new(device: Device, vocab_size: i64) -> Self {
         let vs = nn::VarStore::new(device);
-        let w = vs.root().var("w", &[1], nn::Init::Const(0.0));
-        let b = vs.root().var("b", &[1], nn::Init::Const(0.0));
-        Self { vs, w, b }
+        let p = vs.root();
+        // Row i holds the logits of what follows character i.
+        let token_embedding_table = embedding(&p / "token_embedding_table", vocab_size, vocab_size);
+        Self { token_embedding_table, vs }
     }
 
-    fn forward(&self, x: &Tensor) -> Tensor {
-        x * &self.w + &self.b // (N) · (1) + (1) → (N): a dimension of 1 is stretched to fit
+    fn forward(&self, idx: &Tensor) -> Tensor {
+        self.token_embedding_table.forward(idx) // (B, T) → (B, T, V)
     }
 
-    /// The mean of the squared distances, a tensor of no dimension.
-    fn loss(&self, x: &Tensor, y: &Tensor) -> Tensor {
-        (self.forward(x) - y).square().mean(Kind::Float)
+    /// Mean cross-entropy in nats per character, a tensor of no dimension.
+    fn loss(&self, idx: &Tensor, targets: &Tensor) -> Tensor {
+        let logits = self.forward(idx).flatten(0, 1); // (B·T, V)
+        logits.cross_entropy_for_logits(&targets.flatten(0, 1)) // (B·T) → ()
+    }
+
+    /// The loss over all of `data`, cut into windows that lie side by side (what is left at the end and
+    /// shorter than a window is left out).
+    fn evaluate(&self, data: &Tensor) -> f64 {
+        let _guard = tch::no_grad_guard();
+        let n = (data.size()[0] - 1) / BLOCK_SIZE;
+        let windows =
+            |from| data.narrow(0, from, n * BLOCK_SIZE).view([n, BLOCK_SIZE]).split(64, 0);
+        let mut sum = 0.0;
+        for (x, y) in windows(0).iter().zip(windows(1)) {
+            sum += self.loss(x, &y).double_value(&[]) * x.size()[0] as f64;
+        }
+        sum / n as f64
+    }
+
+    /// Writes `n` characters after `prompt`, each drawn from the probabilities that the model gives.
+    fn generate(&self, prompt: &[i64], n: usize, rng: &mut Rng) -> Vec<i64> {
+        let _guard = tch::no_grad_guard();
+        let mut ids = prompt.to_vec();
+        for _ in 0..n {
+            let idx = Tensor::from_slice(&ids).unsqueeze(0).to(self.vs.device()); // (1, T)
+            let logits = self.forward(&idx).select(1, -1).squeeze_dim(0); // (1, T, V) → (V)
+            let probs = logits.to(Device::Cpu).softmax(-1, Kind::Double); // (V)
+            ids.push(rng.pick(&Vec::try_from(probs).expect("one dimension of doubles")) as i64);
+        }
+        ids
     }
 }
 
-/// Points around the line y = SLOPE·x + INTERCEPT: x and y, both (N).
-fn points(device: Device) -> (Tensor, Tensor) {
-    let x = Tensor::randn([N], (Kind::Float, device));
-    let noise = Tensor::randn([N], (Kind::Float, device)) * NOISE;
-    let y = &x * SLOPE + INTERCEPT + noise;
-    (x, y)
+/// Trains `model` on random batches and returns its loss on `val`, text that it never saw.
+fn fit(
+    model: &Model,
+    train: &Tensor,
+    val: &Tensor,
+    steps: usize,
+    rng: &mut Rng,
+    log: &mut Log,
+) -> Result<f64> {
+    let mut optimizer = nn::AdamW::default().build(&model.vs, LEARNING_RATE)?;
+    for step in 0..steps {
+        if step % EVAL_INTERVAL == 0 {
+            log.line(step, &[("val", model.evaluate(val))])?;
+        }
+        let (x, y) = batch(train, rng);
+        let loss = model.loss(&x, &y);
+        optimizer.backward_step(&loss);
+        log.step(loss.double_value(&[]), BATCH_SIZE * BLOCK_SIZE);
+    }
+    let val_loss = model.evaluate(val);
+    log.line(steps, &[("val", val_loss)])?;
+    Ok(val_loss)
 }
 
 fn lesson() -> Result<()> {
     let args = Args::parse();
     let device = args.lab.device;
+    let corpus = Corpus::load(&args.lab, BLOCK_SIZE)?;
+    let vocab = Vocab::of(&corpus);
+    let prompt = vocab.encode(&args.prompt).context("--prompt")?;
+    ensure!(!prompt.is_empty(), "--prompt: give at least one character");
+    let train = Tensor::from_slice(&vocab.encode(&corpus.train)?).to(device);
+    let val = Tensor::from_slice(&vocab.encode(&corpus.val)?).to(device);
     let steps = args.lab.steps(MAX_STEPS);
     let mut log = Log::new(&args.lab)?;
 
     tch::manual_seed(args.lab.seed.into());
-    let (x, y) = points(device);
-    println!("libtorch {}", tch_ext::LIBTORCH_VERSION);
-    println!("x is a tensor of shape {:?}, of {:?}, on {:?}\n", x.size(), x.kind(), x.device());
+    let mut rng = Rng::new(args.lab.seed.into());
+    let model = Model::new(device, vocab.size());
+    let loss_at_init = model.evaluate(&val);
+    log.start("bigram", steps);
+    let val_loss = fit(&model, &train, &val, steps, &mut rng, &mut log)?;
 
-    let line = Line::new(device);
-    let gradient = proof::gradient(&line, &x, &y);
-
-    let mut optimizer = nn::Sgd::default().build(&line.vs, LEARNING_RATE)?;
-    log.start("line", steps);
-    for step in 1..=steps {
-        let loss = line.loss(&x, &y); // how wrong is the line?
-        optimizer.zero_grad(); // gradients add up: forget the last step's
-        loss.backward(); // fills w.grad() and b.grad()
-        optimizer.step(); // w ← w − lr · w.grad(), and b likewise
-        log.step(loss.double_value(&[]), N);
-        if step % LOG_INTERVAL == 0 || step == steps {
-            log.line(step, &[("w", line.w.double_value(&[0])), ("b", line.b.double_value(&[0]))])?;
-        }
-    }
-
-    let least_squares = proof::print(&line, &x, &y, gradient);
-    log.finish(Some(least_squares))
+    println!("\n{}\n", vocab.decode(&model.generate(&prompt, SAMPLE, &mut rng)));
+    proof::print(&model, loss_at_init, val_loss, &corpus);
+    log.finish(corpus.floor(val.numel()))
 }
 
 fn main() -> ExitCode {

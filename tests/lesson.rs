@@ -33,19 +33,72 @@ fn fixture(file: &str, name: &str) -> Tensor {
     found.unwrap_or_else(|| panic!("{file} has no {name}")).1
 }
 
-mod step00 {
+mod step01 {
+    use super::ids;
     include!("../steps/lesson.rs");
 
+    fn vocab(text: &str) -> Vocab {
+        Vocab { chars: text.chars().collect::<BTreeSet<_>>().into_iter().collect() }
+    }
+
     #[test]
-    fn autograd_is_the_slope() {
+    fn text_comes_back_as_it_went_in() {
+        let text = "Füchse → 狐狸 🦊\n";
+        let vocab = vocab(text);
+        assert_eq!(vocab.decode(&vocab.encode(text).unwrap()), text);
+        assert_eq!(vocab.size(), text.chars().collect::<BTreeSet<_>>().len() as i64);
+    }
+
+    #[test]
+    fn an_unknown_character_is_named() {
+        let error = vocab("abc").encode("ab?").unwrap_err().to_string();
+        assert!(error.contains("'?'"), "{error}");
+    }
+
+    #[test]
+    fn targets_are_the_next_characters_and_every_window_can_be_drawn() {
+        // Ids 0, 1, 2, … so that an id is its own place in the data.
+        let data = Tensor::arange(BLOCK_SIZE + 3, (Kind::Int64, Device::Cpu));
+        let mut rng = Rng::new(1);
+        let mut starts = BTreeSet::new();
+        for _ in 0..20 {
+            let (x, y) = batch(&data, &mut rng);
+            assert_eq!(x.size(), [BATCH_SIZE, BLOCK_SIZE]);
+            assert_eq!(&x + 1, y);
+            starts.extend(Vec::<i64>::try_from(x.select(1, 0)).unwrap());
+        }
+        assert_eq!(starts, BTreeSet::from([0, 1, 2]));
+    }
+
+    #[test]
+    fn evaluate_is_the_mean_over_the_characters() {
         tch::manual_seed(1);
-        let (x, y) = points(Device::Cpu);
-        let line = Line::new(Device::Cpu);
-        line.loss(&x, &y).backward();
-        let slope = line.w.grad().double_value(&[0]);
-        // The loss is a parabola in w, so the slope is the difference quotient over any distance.
-        let loss_at = |w: f64| (&x * w - &y).square().mean(Kind::Double).double_value(&[]);
-        let by_difference = (loss_at(0.5) - loss_at(-0.5)) / 1.0;
-        assert!((slope - by_difference).abs() < 1e-4, "{slope} {by_difference}");
+        let model = Model::new(Device::Cpu, 10);
+        let data = ids(1 + 70 * BLOCK_SIZE as usize, 10);
+        let log_probs = model.token_embedding_table.ws.log_softmax(-1, Kind::Double);
+        let data: Vec<i64> = data.try_into().unwrap();
+        let nats = data.windows(2).map(|pair| -log_probs.double_value(&[pair[0], pair[1]]));
+        let by_hand = nats.sum::<f64>() / (data.len() - 1) as f64;
+        let loss = model.evaluate(&Tensor::from_slice(&data));
+        assert!((loss - by_hand).abs() < 1e-5, "{loss} {by_hand}"); // single against double precision
+    }
+
+    #[test]
+    fn samples_follow_the_probabilities() {
+        tch::manual_seed(1);
+        let model = Model::new(Device::Cpu, 3);
+        let drawn = model.generate(&[0], 20_000, &mut Rng::new(1));
+        let probs = model.token_embedding_table.ws.softmax(-1, Kind::Double);
+        for first in 0..3 {
+            let next: Vec<i64> =
+                drawn.windows(2).filter(|pair| pair[0] == first).map(|pair| pair[1]).collect();
+            for second in 0..3 {
+                let p = probs.double_value(&[first, second]);
+                let n = next.len() as f64;
+                let share = next.iter().filter(|&&id| id == second).count() as f64 / n;
+                // Five standard deviations of a share of n draws.
+                assert!((share - p).abs() < 5.0 * (p * (1.0 - p) / n).sqrt(), "{share} {p}");
+            }
+        }
     }
 }
