@@ -1,12 +1,13 @@
-// step01_bigram: the smallest language model
+// step02_attention: a character looks back
 //
-// New: a text becomes integers, random windows of it become a batch, and a table of V × V numbers
-// learns which character follows which. Cross-entropy says how well, sampling writes new text.
+// New since step01: positions, a head of causal self-attention, and several heads side by side.
+// Every character asks a question (query), shows what it holds (key) and hands over something
+// (value); the better a key answers the query, the more of its value is averaged in.
 //
-// Run:  cargo run --bin step01_bigram
-//       cargo run --bin step01_bigram -- --corpus shakespeare --prompt "O "
-// See:  the loss starts at ln V + ½ and ends at the bigram entropy that counting the same text
-//       gives: the most that can be known from one character. The sample is not English yet.
+// Run:  cargo run --bin step02_attention
+//       cargo run --bin step02_attention -- --corpus shakespeare
+// See:  three ways to average the past agree; one head gets below the bigram's entropy, which no
+//       model of a single character can; several narrow heads of the same total width do better.
 
 use anyhow::{Context, Result, anyhow, ensure};
 use clap::Parser;
@@ -15,17 +16,19 @@ use std::{collections::BTreeSet, process::ExitCode};
 use tch::nn::{self, Module, OptimizerConfig};
 use tch::{Device, Kind, Tensor};
 
-#[path = "proofs/step01.rs"]
+#[path = "proofs/step02.rs"]
 mod proof;
 
 const BATCH_SIZE: i64 = 32; // B: windows in a batch
-const BLOCK_SIZE: i64 = 8; // T: characters in a window
-const MAX_STEPS: usize = 5000;
+const BLOCK_SIZE: i64 = 32; // T: characters in a window, as far as a character can look back
+const N_EMBD: i64 = 64; // C: numbers that stand for a character
+const N_HEADS: [i64; 2] = [1, 4]; // trained one after the other
+const MAX_STEPS: usize = 3000;
 const EVAL_INTERVAL: usize = 500;
-const LEARNING_RATE: f64 = 1e-2;
+const LEARNING_RATE: f64 = 3e-3;
 const SAMPLE: usize = 400; // characters to write at the end
 
-/// A bigram language model: guesses the next character from the last one alone.
+/// Causal self-attention: the next character guessed from all that the window holds so far.
 #[derive(Parser)]
 struct Args {
     /// What the sample begins with
@@ -73,6 +76,49 @@ fn batch(data: &Tensor, rng: &mut Rng) -> (Tensor, Tensor) {
     (data.take(&ix), data.take(&(ix + 1)))
 }
 
+/// One head of causal self-attention.
+struct Head {
+    query: nn::Linear,
+    key: nn::Linear,
+    value: nn::Linear,
+    tril: Tensor, // (T, T) of ones on and below the diagonal
+}
+
+impl Head {
+    fn new(p: nn::Path, head_size: i64) -> Self {
+        Self {
+            query: linear(&p / "query", N_EMBD, head_size, false),
+            key: linear(&p / "key", N_EMBD, head_size, false),
+            value: linear(&p / "value", N_EMBD, head_size, false),
+            tril: Tensor::ones([BLOCK_SIZE, BLOCK_SIZE], (Kind::Float, p.device())).tril(0),
+        }
+    }
+
+    /// How much each character (row) looks at each one before it (column); rows sum to 1.
+    fn weights(&self, x: &Tensor) -> Tensor {
+        let q = self.query.forward(x); // (B, T, C) → (B, T, hs)
+        let k = self.key.forward(x); // (B, T, C) → (B, T, hs)
+        let (t, head_size) = (q.size()[1], q.size()[2]);
+        // Without the root the products grow with hs, and softmax would look at one character only.
+        let wei = q.matmul(&k.transpose(-2, -1)) / (head_size as f64).sqrt(); // (B, T, T)
+        let future = self.tril.narrow(0, 0, t).narrow(1, 0, t).eq(0.0); // (T, T)
+        wei.masked_fill(&future, f64::NEG_INFINITY).softmax(-1, Kind::Float)
+    }
+
+    fn forward(&self, x: &Tensor) -> Tensor {
+        let v = self.value.forward(x); // (B, T, C) → (B, T, hs)
+        self.weights(x).matmul(&v) // (B, T, T) × (B, T, hs) → (B, T, hs)
+    }
+}
+
+/// A linear layer that starts as PyTorch's does: uniform within ±1/√fan_in.
+fn linear(p: nn::Path, fan_in: i64, fan_out: i64, bias: bool) -> nn::Linear {
+    let bound = 1.0 / (fan_in as f64).sqrt();
+    let init = nn::Init::Uniform { lo: -bound, up: bound };
+    let config = nn::LinearConfig { ws_init: init, bs_init: Some(init), bias };
+    nn::linear(p, fan_in, fan_out, config)
+}
+
 /// A table of n vectors, one for each id, that starts as PyTorch's does: N(0, 1).
 fn embedding(p: nn::Path, n: i64, n_embd: i64) -> nn::Embedding {
     let init = nn::Init::Randn { mean: 0.0, stdev: 1.0 };
@@ -82,19 +128,37 @@ fn embedding(p: nn::Path, n: i64, n_embd: i64) -> nn::Embedding {
 struct Model {
     vs: nn::VarStore, // holds the parameters, under their names
     token_embedding_table: nn::Embedding,
+    position_embedding_table: nn::Embedding,
+    sa_heads: Vec<Head>, // several look at once, each with a question of its own
+    lm_head: nn::Linear,
 }
 
 impl Model {
-    fn new(device: Device, vocab_size: i64) -> Self {
+    fn new(device: Device, vocab_size: i64, n_head: i64) -> Self {
         let vs = nn::VarStore::new(device);
         let p = vs.root();
-        // Row i holds the logits of what follows character i.
-        let token_embedding_table = embedding(&p / "token_embedding_table", vocab_size, vocab_size);
-        Self { token_embedding_table, vs }
+        let head = |i| Head::new(&p / "sa_heads" / i, N_EMBD / n_head);
+        Self {
+            token_embedding_table: embedding(&p / "token_embedding_table", vocab_size, N_EMBD),
+            position_embedding_table: embedding(
+                &p / "position_embedding_table",
+                BLOCK_SIZE,
+                N_EMBD,
+            ),
+            sa_heads: (0..n_head).map(head).collect(),
+            lm_head: linear(&p / "lm_head", N_EMBD, vocab_size, true),
+            vs,
+        }
     }
 
     fn forward(&self, idx: &Tensor) -> Tensor {
-        self.token_embedding_table.forward(idx) // (B, T) → (B, T, V)
+        let tok_emb = self.token_embedding_table.forward(idx); // (B, T) → (B, T, C)
+        let pos = Tensor::arange(idx.size()[1], (Kind::Int64, idx.device())); // (T)
+        let pos_emb = self.position_embedding_table.forward(&pos); // (T) → (T, C)
+        let x = tok_emb + pos_emb; // (B, T, C) + (T, C) → (B, T, C)
+        let heads: Vec<Tensor> = self.sa_heads.iter().map(|head| head.forward(&x)).collect();
+        let x = Tensor::cat(&heads, -1); // n_head × (B, T, hs) → (B, T, C)
+        self.lm_head.forward(&x) // (B, T, C) → (B, T, V)
     }
 
     /// Mean cross-entropy in nats per character, a tensor of no dimension.
@@ -122,7 +186,9 @@ impl Model {
         let _guard = tch::no_grad_guard();
         let mut ids = prompt.to_vec();
         for _ in 0..n {
-            let idx = Tensor::from_slice(&ids).unsqueeze(0).to(self.vs.device()); // (1, T)
+            // There are no positions beyond BLOCK_SIZE: the oldest characters drop out of sight.
+            let window = &ids[ids.len().saturating_sub(BLOCK_SIZE as usize)..];
+            let idx = Tensor::from_slice(window).unsqueeze(0).to(self.vs.device()); // (1, T)
             let logits = self.forward(&idx).select(1, -1).squeeze_dim(0); // (1, T, V) → (V)
             let probs = logits.to(Device::Cpu).softmax(-1, Kind::Double); // (V)
             ids.push(rng.pick(&Vec::try_from(probs).expect("one dimension of doubles")) as i64);
@@ -167,15 +233,18 @@ fn lesson() -> Result<()> {
     let steps = args.lab.steps(MAX_STEPS);
     let mut log = Log::new(&args.lab)?;
 
-    tch::manual_seed(args.lab.seed.into());
-    let mut rng = Rng::new(args.lab.seed.into());
-    let model = Model::new(device, vocab.size());
-    let loss_at_init = model.evaluate(&val);
-    log.start("bigram", steps);
-    let val_loss = fit(&model, &train, &val, steps, &mut rng, &mut log)?;
+    let (mut models, mut losses) = (Vec::new(), Vec::new());
+    for n_head in N_HEADS {
+        tch::manual_seed(args.lab.seed.into());
+        let mut rng = Rng::new(args.lab.seed.into());
+        let model = Model::new(device, vocab.size(), n_head);
+        log.start(&format!("heads: {n_head}"), steps);
+        losses.push(fit(&model, &train, &val, steps, &mut rng, &mut log)?);
+        println!("\n{}\n", vocab.decode(&model.generate(&prompt, SAMPLE, &mut rng)));
+        models.push(model);
+    }
 
-    println!("\n{}\n", vocab.decode(&model.generate(&prompt, SAMPLE, &mut rng)));
-    proof::print(&model, loss_at_init, val_loss, &corpus);
+    proof::print(&models, &losses, &corpus);
     log.finish(corpus.floor(val.numel()))
 }
 

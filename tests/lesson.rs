@@ -33,72 +33,66 @@ fn fixture(file: &str, name: &str) -> Tensor {
     found.unwrap_or_else(|| panic!("{file} has no {name}")).1
 }
 
-mod step01 {
-    use super::ids;
+mod step02 {
+    use super::{distance, ids, kind};
     include!("../steps/lesson.rs");
 
-    fn vocab(text: &str) -> Vocab {
-        Vocab { chars: text.chars().collect::<BTreeSet<_>>().into_iter().collect() }
-    }
-
     #[test]
-    fn text_comes_back_as_it_went_in() {
-        let text = "Füchse → 狐狸 🦊\n";
-        let vocab = vocab(text);
-        assert_eq!(vocab.decode(&vocab.encode(text).unwrap()), text);
-        assert_eq!(vocab.size(), text.chars().collect::<BTreeSet<_>>().len() as i64);
-    }
-
-    #[test]
-    fn an_unknown_character_is_named() {
-        let error = vocab("abc").encode("ab?").unwrap_err().to_string();
-        assert!(error.contains("'?'"), "{error}");
-    }
-
-    #[test]
-    fn targets_are_the_next_characters_and_every_window_can_be_drawn() {
-        // Ids 0, 1, 2, … so that an id is its own place in the data.
-        let data = Tensor::arange(BLOCK_SIZE + 3, (Kind::Int64, Device::Cpu));
-        let mut rng = Rng::new(1);
-        let mut starts = BTreeSet::new();
-        for _ in 0..20 {
-            let (x, y) = batch(&data, &mut rng);
-            assert_eq!(x.size(), [BATCH_SIZE, BLOCK_SIZE]);
-            assert_eq!(&x + 1, y);
-            starts.extend(Vec::<i64>::try_from(x.select(1, 0)).unwrap());
-        }
-        assert_eq!(starts, BTreeSet::from([0, 1, 2]));
-    }
-
-    #[test]
-    fn evaluate_is_the_mean_over_the_characters() {
+    fn attention_looks_back_only_and_its_shares_sum_to_one() {
         tch::manual_seed(1);
-        let model = Model::new(Device::Cpu, 10);
-        let data = ids(1 + 70 * BLOCK_SIZE as usize, 10);
-        let log_probs = model.token_embedding_table.ws.log_softmax(-1, Kind::Double);
-        let data: Vec<i64> = data.try_into().unwrap();
-        let nats = data.windows(2).map(|pair| -log_probs.double_value(&[pair[0], pair[1]]));
-        let by_hand = nats.sum::<f64>() / (data.len() - 1) as f64;
-        let loss = model.evaluate(&Tensor::from_slice(&data));
-        assert!((loss - by_hand).abs() < 1e-5, "{loss} {by_hand}"); // single against double precision
+        let vs = nn::VarStore::new(Device::Cpu);
+        let head = Head::new(vs.root(), 16);
+        let wei = head.weights(&Tensor::randn([2, BLOCK_SIZE, N_EMBD], kind::FLOAT_CPU));
+        assert_eq!(wei.triu(1).abs().max().double_value(&[]), 0.0);
+        let sums = wei.sum_dim_intlist(-1, false, Kind::Float);
+        assert!(distance(&sums, &sums.ones_like()) < 1e-6);
     }
 
     #[test]
-    fn samples_follow_the_probabilities() {
+    fn a_head_is_the_formula() {
         tch::manual_seed(1);
-        let model = Model::new(Device::Cpu, 3);
-        let drawn = model.generate(&[0], 20_000, &mut Rng::new(1));
-        let probs = model.token_embedding_table.ws.softmax(-1, Kind::Double);
-        for first in 0..3 {
-            let next: Vec<i64> =
-                drawn.windows(2).filter(|pair| pair[0] == first).map(|pair| pair[1]).collect();
-            for second in 0..3 {
-                let p = probs.double_value(&[first, second]);
-                let n = next.len() as f64;
-                let share = next.iter().filter(|&&id| id == second).count() as f64 / n;
-                // Five standard deviations of a share of n draws.
-                assert!((share - p).abs() < 5.0 * (p * (1.0 - p) / n).sqrt(), "{share} {p}");
+        let vs = nn::VarStore::new(Device::Cpu);
+        let head = Head::new(vs.root(), 4);
+        let x = Tensor::randn([1, 3, N_EMBD], kind::FLOAT_CPU);
+        let row = |layer: &nn::Linear, t: i64| x.select(1, t).select(0, 0).matmul(&layer.ws.tr());
+        let out = head.forward(&x);
+        for t in 0..3 {
+            let scores: Vec<f64> = (0..=t)
+                .map(|s| row(&head.query, t).dot(&row(&head.key, s)).double_value(&[]) / 2.0)
+                .collect();
+            let total: f64 = scores.iter().map(|score| score.exp()).sum();
+            let mut expected = Tensor::zeros([4], kind::FLOAT_CPU);
+            for (s, score) in scores.iter().enumerate() {
+                expected += row(&head.value, s as i64) * (score.exp() / total);
             }
+            assert!(distance(&out.select(1, t).select(0, 0), &expected) < 1e-5);
         }
+    }
+
+    #[test]
+    fn a_later_character_changes_no_earlier_logits() {
+        tch::manual_seed(1);
+        let model = Model::new(Device::Cpu, 10, 4);
+        let idx = ids(BLOCK_SIZE as usize, 10).unsqueeze(0);
+        let changed = idx.copy();
+        let at = BLOCK_SIZE / 2;
+        let _ = changed.narrow(1, at, 1).fill_(9 - idx.int64_value(&[0, at]));
+        let (a, b) = (model.forward(&idx), model.forward(&changed));
+        assert_eq!(distance(&a.narrow(1, 0, at), &b.narrow(1, 0, at)), 0.0);
+        for t in at..BLOCK_SIZE {
+            assert!(
+                distance(&a.select(1, t), &b.select(1, t)) > 0.0,
+                "position {t} does not look back"
+            );
+        }
+    }
+
+    #[test]
+    fn a_short_window_gives_what_it_gives_inside_a_long_one() {
+        tch::manual_seed(1);
+        let model = Model::new(Device::Cpu, 10, 4);
+        let idx = ids(BLOCK_SIZE as usize, 10).unsqueeze(0);
+        let (long, short) = (model.forward(&idx), model.forward(&idx.narrow(1, 0, 5)));
+        assert!(distance(&long.narrow(1, 0, 5), &short) < 1e-5);
     }
 }
