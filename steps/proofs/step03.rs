@@ -1,0 +1,61 @@
+// What theory says about the transformer, and a picture of what its heads look at.
+
+use super::{BLOCK_SIZE, Model, N_EMBD, N_HEAD, N_LAYER, Vocab};
+use anyhow::Result;
+use lab::plot::{AttentionMap, attention_maps};
+use lab::{Corpus, Table};
+use std::path::Path;
+use tch::nn::Module;
+use tch::{Kind, Tensor};
+
+pub fn print(model: &Model, loss_at_init: f64, loss: f64, corpus: &Corpus) {
+    let vocab_size = model.lm_head.ws.size()[0];
+    let parameters = model.vs.trainable_variables().iter().map(|p| p.numel() as i64).sum();
+    let mut table = Table::new();
+
+    let (v, t, c) = (vocab_size, BLOCK_SIZE, N_EMBD);
+    // In a block: query, key, value; proj; up and down again; two norms. Then ln_f and lm_head.
+    let block = 3 * c * c + (c * c + c) + (8 * c * c + 5 * c) + 4 * c;
+    let predicted = v * c + t * c + N_LAYER * block + 2 * c + (c * v + v);
+    table.equal("parameters: (2V + T)·C + V + L·(12C² + 10C) + 2C", predicted, parameters);
+
+    // ln_f hands lm_head C numbers of variance 1, its weights have variance 1/(3C) and so has its
+    // bias: logits of variance σ² = 1/3. As in step01, the loss is ln V + σ²/2. The luck of V logits'
+    // draw stays in it: the mean over the text of a few numbers of standard deviation 0.6.
+    table.near("loss at init: ln V + 1/6", (v as f64).ln() + 1.0 / 6.0, loss_at_init, 0.3);
+
+    table.below("loss after training < what counting pairs gives", corpus.bigram_loss(), loss);
+    if let Some(floor) = corpus.floor(corpus.val.chars().count()) {
+        table.above("loss after training > the corpus's floor", floor, loss);
+    }
+    table.print();
+}
+
+const MAP_TOKENS: i64 = 24;
+
+/// Draws what every head of every block looks at in the first characters of `ids`.
+pub fn draw_attention(model: &Model, vocab: &Vocab, ids: &Tensor, path: &Path) -> Result<()> {
+    let _guard = tch::no_grad_guard();
+    let idx = ids.narrow(0, 0, MAP_TOKENS.min(ids.size()[0]).min(BLOCK_SIZE)).unsqueeze(0); // (1, T)
+    let pos = Tensor::arange(idx.size()[1], (Kind::Int64, idx.device()));
+    let tok_emb = model.token_embedding_table.forward(&idx);
+    let mut x = tok_emb + model.position_embedding_table.forward(&pos);
+
+    let tokens: Vec<String> = Vec::<i64>::try_from(idx.squeeze_dim(0))?
+        .iter()
+        .map(|&id| vocab.decode(&[id]).replace('\n', "↵").replace(' ', "␣"))
+        .collect();
+    let mut maps = Vec::new();
+    for (layer, block) in model.blocks.iter().enumerate() {
+        let seen = block.ln_1.forward(&x);
+        for (head, attention) in block.sa.heads.iter().enumerate() {
+            let weights = Vec::<Vec<f64>>::try_from(attention.weights(&seen).squeeze_dim(0))?;
+            let title = format!("block {}, head {}", layer + 1, head + 1);
+            maps.push(AttentionMap { title, tokens: tokens.clone(), weights });
+        }
+        x = block.forward(&x, false);
+    }
+    attention_maps(path, &maps, N_HEAD as usize)?;
+    println!("\nattention maps: {}", path.display());
+    Ok(())
+}
