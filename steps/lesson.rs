@@ -1,312 +1,222 @@
-// step03_blocks: the transformer, as in "Let's build GPT"
+// step04_tokenizer: text becomes fewer integers
 //
-// New since step02: a feed-forward layer lets each character think about what it has heard; both go
-// into a block, and blocks are stacked. Residual connections, layer norm and dropout make the depth
-// trainable.
+// New: any text is bytes; byte-pair encoding glues the pair that occurs most often into a token of
+// its own, again and again. With the merges that GPT-2 learned, the same code is GPT-2's tokenizer.
 //
-// Run:  cargo run --bin step03_blocks
-//       cargo run --bin step03_blocks -- --corpus shakespeare --steps 2000
-// See:  a much lower loss, and a sample that reads like the corpus. The attention maps show which
-//       earlier characters each head looks at.
+// Run:  cargo run --bin step04_tokenizer
+//       cargo run --bin step04_tokenizer -- --vocab-size 1000 --prompt "Any text, 你好 and 🦊"
+// See:  the merges as they are learned; text of every script comes back as it went in; our GPT-2
+//       tokens are exactly tiktoken's; how many bytes a token stands for as the vocabulary grows.
 
-use anyhow::{Context, Result, anyhow, ensure};
+use anyhow::Result;
 use clap::Parser;
-use lab::{Corpus, Flags, Log, Rng};
-use std::{collections::BTreeSet, process::ExitCode};
-use tch::nn::{self, Module, ModuleT, OptimizerConfig};
-use tch::{Device, Kind, Tensor};
+use fancy_regex::Regex;
+use lab::{Corpus, Flags, grouped, plot::Plot};
+use std::{cmp::Reverse, collections::HashMap, process::ExitCode};
 
-#[path = "proofs/step03.rs"]
+#[path = "proofs/step04.rs"]
 mod proof;
 
-const BATCH_SIZE: i64 = 12; // B: windows in a batch
-const BLOCK_SIZE: i64 = 64; // T: characters in a window, as far as a character can look back
-const N_EMBD: i64 = 128; // C: numbers that stand for a character
-const N_HEAD: i64 = 4; // heads in a block, each N_EMBD / N_HEAD wide
-const N_LAYER: i64 = 4; // blocks
-const DROPOUT: f64 = 0.0; // a minute's training hardly sees a window twice; try 0.2 for an hour's
-const MAX_STEPS: usize = 1000;
-const EVAL_INTERVAL: usize = 250;
-const LEARNING_RATE: f64 = 2e-3;
-const SAMPLE: usize = 400; // characters to write at the end
+const MAX_MERGES: usize = 256; // on top of the 256 single bytes
+const GPT2_TOKENS: u32 = 50_256; // the next id, <|endoftext|>, stands for no bytes
 
-/// A character-level transformer: blocks of attention and feed-forward on a residual stream.
+/// GPT-2's rule for cutting text into pieces, so that no token runs across them: English endings,
+/// then letters, numbers and other signs with the space before them, then white space, whose last
+/// one is left to the word that follows.
+const PIECES: &str = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+";
+
+/// A byte-pair tokenizer, trained from scratch; then GPT-2's.
 #[derive(Parser)]
 struct Args {
-    /// What the sample begins with
-    #[arg(long, value_name = "TEXT", default_value = "\n")]
+    /// How many tokens to learn in all, the 256 single bytes included; 256 + --steps by default
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(257..))]
+    vocab_size: Option<u32>,
+    /// A text to show as tokens
+    #[arg(long, value_name = "TEXT", default_value = "The fox said hello; it's 2026.")]
     prompt: String,
     #[command(flatten)]
     lab: Flags,
 }
 
-/// The distinct characters of a text, sorted. A character's id is its place among them.
-struct Vocab {
-    chars: Vec<char>,
+/// The bytes that each token stands for. A token's id is its place; the lower, the earlier learned.
+struct Tokenizer {
+    tokens: Vec<Vec<u8>>,
+    ids: HashMap<Vec<u8>, u32>,
+    pieces: Regex,
 }
 
-impl Vocab {
-    fn of(corpus: &Corpus) -> Self {
-        let chars: BTreeSet<char> = corpus.train.chars().chain(corpus.val.chars()).collect();
-        Self { chars: chars.into_iter().collect() }
+impl Tokenizer {
+    fn new(tokens: Vec<Vec<u8>>) -> Result<Self> {
+        let ids = tokens.iter().cloned().zip(0..).collect();
+        Ok(Self { tokens, ids, pieces: Regex::new(PIECES)? })
     }
 
-    fn size(&self) -> i64 {
-        self.chars.len() as i64
+    /// Learns tokens from `text` until there are `vocab_size` or no pair is left that occurs twice.
+    /// Reports every merge.
+    fn train(text: &str, vocab_size: usize, mut report: impl FnMut(&Merge)) -> Result<Self> {
+        let mut tokenizer = Self::new((0..=255).map(|byte| vec![byte]).collect())?;
+        // A piece that occurs a thousand times is kept once, with its count.
+        let mut counts: HashMap<&str, usize> = HashMap::new();
+        for piece in tokenizer.pieces.find_iter(text) {
+            *counts.entry(piece?.as_str()).or_default() += 1;
+        }
+        let as_ids = |piece: &str| piece.bytes().map(u32::from).collect();
+        let mut pieces: Vec<(Vec<u32>, usize)> =
+            counts.iter().map(|(piece, count)| (as_ids(piece), *count)).collect();
+
+        while tokenizer.tokens.len() < vocab_size {
+            let Some((pair, times)) = most_frequent_pair(&pieces) else { break };
+            let id = tokenizer.learn(pair);
+            for (ids, _) in &mut pieces {
+                merge(ids, pair, id);
+            }
+            let tokens = pieces.iter().map(|(ids, count)| ids.len() * count).sum();
+            report(&Merge { pair, id, times, tokens, of: &tokenizer });
+        }
+        Ok(tokenizer)
     }
 
-    fn encode(&self, text: &str) -> Result<Vec<i64>> {
-        let id = |c| self.chars.binary_search(&c).map(|id| id as i64);
-        let ids = text.chars().map(|c| {
-            id(c).map_err(|_| anyhow!("the corpus does not have {c:?}; use its own characters"))
-        });
-        ids.collect()
+    /// The id of the token that a pair makes: a new one, unless another pair has made the same bytes.
+    fn learn(&mut self, (left, right): (u32, u32)) -> u32 {
+        let bytes = [self.bytes(left), self.bytes(right)].concat();
+        *self.ids.entry(bytes).or_insert_with_key(|bytes| {
+            self.tokens.push(bytes.clone());
+            self.tokens.len() as u32 - 1
+        })
     }
 
-    fn decode(&self, ids: &[i64]) -> String {
-        ids.iter().map(|&id| self.chars[id as usize]).collect()
+    /// GPT-2's tokens: tiktoken keeps its table to itself, but decodes one id after the other.
+    fn gpt2() -> Result<Self> {
+        let tiktoken = tiktoken_rs::r50k_base()?;
+        let tokens: Result<_, _> =
+            (0..GPT2_TOKENS).map(|id| tiktoken.decode_bytes(&[id])).collect();
+        Self::new(tokens?)
     }
-}
 
-/// Cuts B windows of T characters out of `data` at random: what the model sees, and, one character
-/// further on, what it should say. Both are (B, T).
-fn batch(data: &Tensor, rng: &mut Rng) -> (Tensor, Tensor) {
-    let last = data.size()[0] - BLOCK_SIZE;
-    let starts: Vec<i64> = (0..BATCH_SIZE).map(|_| rng.below(last)).collect();
-    let within = Tensor::arange(BLOCK_SIZE, (Kind::Int64, Device::Cpu)); // (T)
-    let ix = (Tensor::from_slice(&starts).unsqueeze(1) + within).to(data.device()); // (B, 1) + (T) → (B, T)
-    (data.take(&ix), data.take(&(ix + 1)))
-}
+    fn bytes(&self, id: u32) -> &[u8] {
+        &self.tokens[id as usize]
+    }
 
-/// One head of causal self-attention.
-struct Head {
-    query: nn::Linear,
-    key: nn::Linear,
-    value: nn::Linear,
-    tril: Tensor, // (T, T) of ones on and below the diagonal
-}
+    fn encode(&self, text: &str) -> Result<Vec<u32>> {
+        let mut ids = Vec::new();
+        for piece in self.pieces.find_iter(text) {
+            ids.extend(self.encode_piece(piece?.as_str().as_bytes()));
+        }
+        Ok(ids)
+    }
 
-impl Head {
-    fn new(p: nn::Path, head_size: i64) -> Self {
-        Self {
-            query: linear(&p / "query", N_EMBD, head_size, false),
-            key: linear(&p / "key", N_EMBD, head_size, false),
-            value: linear(&p / "value", N_EMBD, head_size, false),
-            tril: Tensor::ones([BLOCK_SIZE, BLOCK_SIZE], (Kind::Float, p.device())).tril(0),
+    /// Starts from single bytes and glues, again and again, the pair that was learned first.
+    fn encode_piece(&self, piece: &[u8]) -> Vec<u32> {
+        if let Some(&id) = self.ids.get(piece) {
+            return vec![id];
+        }
+        let mut ids: Vec<u32> = piece.iter().map(|&byte| self.ids[&[byte][..]]).collect();
+        loop {
+            let glued = |pair: &[u32]| {
+                let id = self.ids.get(&[self.bytes(pair[0]), self.bytes(pair[1])].concat())?;
+                Some((*id, (pair[0], pair[1])))
+            };
+            let Some((id, pair)) = ids.windows(2).filter_map(glued).min() else { return ids };
+            merge(&mut ids, pair, id);
         }
     }
 
-    /// How much each character (row) looks at each one before it (column); rows sum to 1.
-    fn weights(&self, x: &Tensor) -> Tensor {
-        let q = self.query.forward(x); // (B, T, C) → (B, T, hs)
-        let k = self.key.forward(x); // (B, T, C) → (B, T, hs)
-        let (t, head_size) = (q.size()[1], q.size()[2]);
-        // Without the root the products grow with hs, and softmax would look at one character only.
-        let wei = q.matmul(&k.transpose(-2, -1)) / (head_size as f64).sqrt(); // (B, T, T)
-        let future = self.tril.narrow(0, 0, t).narrow(1, 0, t).eq(0.0); // (T, T)
-        wei.masked_fill(&future, f64::NEG_INFINITY).softmax(-1, Kind::Float)
-    }
-
-    fn forward(&self, x: &Tensor, train: bool) -> Tensor {
-        let v = self.value.forward(x); // (B, T, C) → (B, T, hs)
-        let wei = self.weights(x).dropout(DROPOUT, train); // (B, T, T)
-        wei.matmul(&v) // (B, T, T) × (B, T, hs) → (B, T, hs)
+    /// The text that `ids` stand for. Where a token ends inside a character, as a model's may, the
+    /// broken character becomes �.
+    fn decode(&self, ids: &[u32]) -> String {
+        let bytes: Vec<u8> = ids.iter().flat_map(|&id| self.bytes(id)).copied().collect();
+        String::from_utf8_lossy(&bytes).into_owned()
     }
 }
 
-/// Several heads look at once, each with a question of its own; a projection mixes their answers.
-struct MultiHead {
-    heads: Vec<Head>,
-    proj: nn::Linear,
+/// One step of the training: `pair`, found `times` times, is now `id`, and the text `tokens` long.
+struct Merge<'a> {
+    pair: (u32, u32),
+    id: u32,
+    times: usize,
+    tokens: usize,
+    of: &'a Tokenizer,
 }
 
-impl MultiHead {
-    fn new(p: nn::Path) -> Self {
-        let head = |i| Head::new(&p / "heads" / i, N_EMBD / N_HEAD);
-        Self {
-            heads: (0..N_HEAD).map(head).collect(),
-            proj: linear(&p / "proj", N_EMBD, N_EMBD, true),
+/// The pair of neighbours that occurs most often, if one occurs twice; the smaller ids win a tie.
+fn most_frequent_pair(pieces: &[(Vec<u32>, usize)]) -> Option<((u32, u32), usize)> {
+    let mut times: HashMap<(u32, u32), usize> = HashMap::new();
+    for (ids, count) in pieces {
+        for pair in ids.windows(2) {
+            *times.entry((pair[0], pair[1])).or_default() += count;
         }
     }
-
-    fn forward(&self, x: &Tensor, train: bool) -> Tensor {
-        let heads: Vec<Tensor> = self.heads.iter().map(|head| head.forward(x, train)).collect();
-        let x = Tensor::cat(&heads, -1); // n_head × (B, T, hs) → (B, T, C)
-        self.proj.forward(&x).dropout(DROPOUT, train)
-    }
+    let most = times.into_iter().max_by_key(|&(pair, times)| (times, Reverse(pair)));
+    most.filter(|&(_, times)| times > 1)
 }
 
-/// Attention lets the characters talk; here each one thinks about it by itself.
-fn feed_forward(p: nn::Path) -> nn::SequentialT {
-    nn::seq_t()
-        .add(linear(&p / "0", N_EMBD, 4 * N_EMBD, true)) // (B, T, C) → (B, T, 4·C)
-        .add_fn(|x| x.relu())
-        .add(linear(&p / "2", 4 * N_EMBD, N_EMBD, true)) // (B, T, 4·C) → (B, T, C)
-        .add_fn_t(|x, train| x.dropout(DROPOUT, train))
-}
-
-/// Talk, then think. Each reads the stream normalised (mean 0, variance 1) and adds to it instead of
-/// replacing it, so that a gradient finds its way straight down through any number of blocks.
-struct Block {
-    ln_1: nn::LayerNorm,
-    sa: MultiHead,
-    ln_2: nn::LayerNorm,
-    ffwd: nn::SequentialT,
-}
-
-impl Block {
-    fn new(p: nn::Path) -> Self {
-        Self {
-            ln_1: nn::layer_norm(&p / "ln_1", vec![N_EMBD], Default::default()),
-            sa: MultiHead::new(&p / "sa"),
-            ln_2: nn::layer_norm(&p / "ln_2", vec![N_EMBD], Default::default()),
-            ffwd: feed_forward(&p / "ffwd"),
+/// Replaces `pair` by `id` wherever it stands in `ids`, from left to right.
+fn merge(ids: &mut Vec<u32>, pair: (u32, u32), id: u32) {
+    let mut merged = Vec::with_capacity(ids.len());
+    let mut rest = ids.as_slice();
+    while let [first, tail @ ..] = rest {
+        if tail.first().is_some_and(|second| (*first, *second) == pair) {
+            merged.push(id);
+            rest = &tail[1..];
+        } else {
+            merged.push(*first);
+            rest = tail;
         }
     }
-
-    fn forward(&self, x: &Tensor, train: bool) -> Tensor {
-        let x = x + self.sa.forward(&self.ln_1.forward(x), train); // (B, T, C)
-        &x + self.ffwd.forward_t(&self.ln_2.forward(&x), train) // (B, T, C)
-    }
+    *ids = merged;
 }
 
-/// A linear layer that starts as PyTorch's does: uniform within ±1/√fan_in.
-fn linear(p: nn::Path, fan_in: i64, fan_out: i64, bias: bool) -> nn::Linear {
-    let bound = 1.0 / (fan_in as f64).sqrt();
-    let init = nn::Init::Uniform { lo: -bound, up: bound };
-    let config = nn::LinearConfig { ws_init: init, bs_init: Some(init), bias };
-    nn::linear(p, fan_in, fan_out, config)
-}
-
-/// A table of n vectors, one for each id, that starts as PyTorch's does: N(0, 1).
-fn embedding(p: nn::Path, n: i64, n_embd: i64) -> nn::Embedding {
-    let init = nn::Init::Randn { mean: 0.0, stdev: 1.0 };
-    nn::embedding(p, n, n_embd, nn::EmbeddingConfig { ws_init: init, ..Default::default() })
-}
-
-struct Model {
-    vs: nn::VarStore, // holds the parameters, under their names
-    token_embedding_table: nn::Embedding,
-    position_embedding_table: nn::Embedding,
-    blocks: Vec<Block>,
-    ln_f: nn::LayerNorm,
-    lm_head: nn::Linear,
-}
-
-impl Model {
-    fn new(device: Device, vocab_size: i64) -> Self {
-        let vs = nn::VarStore::new(device);
-        let p = vs.root();
-        Self {
-            token_embedding_table: embedding(&p / "token_embedding_table", vocab_size, N_EMBD),
-            position_embedding_table: embedding(
-                &p / "position_embedding_table",
-                BLOCK_SIZE,
-                N_EMBD,
-            ),
-            blocks: (0..N_LAYER).map(|i| Block::new(&p / "blocks" / i)).collect(),
-            ln_f: nn::layer_norm(&p / "ln_f", vec![N_EMBD], Default::default()),
-            lm_head: linear(&p / "lm_head", N_EMBD, vocab_size, true),
-            vs,
-        }
+/// A token as a person can read it: bytes that are no whole character are shown as `\xe4`.
+fn show(bytes: &[u8]) -> String {
+    match std::str::from_utf8(bytes) {
+        Ok(text) => format!("{text:?}"),
+        Err(_) => format!("\"{}\"", bytes.escape_ascii()),
     }
-
-    fn forward(&self, idx: &Tensor, train: bool) -> Tensor {
-        let tok_emb = self.token_embedding_table.forward(idx); // (B, T) → (B, T, C)
-        let pos = Tensor::arange(idx.size()[1], (Kind::Int64, idx.device())); // (T)
-        let pos_emb = self.position_embedding_table.forward(&pos); // (T) → (T, C)
-        let mut x = tok_emb + pos_emb; // (B, T, C) + (T, C) → (B, T, C)
-        for block in &self.blocks {
-            x = block.forward(&x, train); // (B, T, C)
-        }
-        self.lm_head.forward(&self.ln_f.forward(&x)) // (B, T, C) → (B, T, V)
-    }
-
-    /// Mean cross-entropy in nats per character, a tensor of no dimension.
-    fn loss(&self, idx: &Tensor, targets: &Tensor, train: bool) -> Tensor {
-        let logits = self.forward(idx, train).flatten(0, 1); // (B·T, V)
-        logits.cross_entropy_for_logits(&targets.flatten(0, 1)) // (B·T) → ()
-    }
-
-    /// The loss over all of `data`, cut into windows that lie side by side (what is left at the end and
-    /// shorter than a window is left out).
-    fn evaluate(&self, data: &Tensor) -> f64 {
-        let _guard = tch::no_grad_guard();
-        let n = (data.size()[0] - 1) / BLOCK_SIZE;
-        let windows =
-            |from| data.narrow(0, from, n * BLOCK_SIZE).view([n, BLOCK_SIZE]).split(64, 0);
-        let mut sum = 0.0;
-        for (x, y) in windows(0).iter().zip(windows(1)) {
-            sum += self.loss(x, &y, false).double_value(&[]) * x.size()[0] as f64;
-        }
-        sum / n as f64
-    }
-
-    /// Writes `n` characters after `prompt`, each drawn from the probabilities that the model gives.
-    fn generate(&self, prompt: &[i64], n: usize, rng: &mut Rng) -> Vec<i64> {
-        let _guard = tch::no_grad_guard();
-        let mut ids = prompt.to_vec();
-        for _ in 0..n {
-            // There are no positions beyond BLOCK_SIZE: the oldest characters drop out of sight.
-            let window = &ids[ids.len().saturating_sub(BLOCK_SIZE as usize)..];
-            let idx = Tensor::from_slice(window).unsqueeze(0).to(self.vs.device()); // (1, T)
-            let logits = self.forward(&idx, false).select(1, -1).squeeze_dim(0); // (1, T, V) → (V)
-            let probs = logits.to(Device::Cpu).softmax(-1, Kind::Double); // (V)
-            ids.push(rng.pick(&Vec::try_from(probs).expect("one dimension of doubles")) as i64);
-        }
-        ids
-    }
-}
-
-/// Trains `model` on random batches and returns its loss on `val`, text that it never saw.
-fn fit(
-    model: &Model,
-    train: &Tensor,
-    val: &Tensor,
-    steps: usize,
-    rng: &mut Rng,
-    log: &mut Log,
-) -> Result<f64> {
-    let mut optimizer = nn::AdamW::default().build(&model.vs, LEARNING_RATE)?;
-    for step in 0..steps {
-        if step % EVAL_INTERVAL == 0 {
-            log.line(step, &[("val", model.evaluate(val))])?;
-        }
-        let (x, y) = batch(train, rng);
-        let loss = model.loss(&x, &y, true);
-        optimizer.backward_step(&loss);
-        log.step(loss.double_value(&[]), BATCH_SIZE * BLOCK_SIZE);
-    }
-    let val_loss = model.evaluate(val);
-    log.line(steps, &[("val", val_loss)])?;
-    Ok(val_loss)
 }
 
 fn lesson() -> Result<()> {
     let args = Args::parse();
-    let device = args.lab.device;
-    let corpus = Corpus::load(&args.lab, BLOCK_SIZE)?;
-    let vocab = Vocab::of(&corpus);
-    let prompt = vocab.encode(&args.prompt).context("--prompt")?;
-    ensure!(!prompt.is_empty(), "--prompt: give at least one character");
-    let train = Tensor::from_slice(&vocab.encode(&corpus.train)?).to(device);
-    let val = Tensor::from_slice(&vocab.encode(&corpus.val)?).to(device);
-    let steps = args.lab.steps(MAX_STEPS);
-    let mut log = Log::new(&args.lab)?;
+    let out = args.lab.out()?;
+    let corpus = Corpus::load(&args.lab, 1)?;
+    let vocab_size = args.vocab_size.map_or(256 + args.lab.steps(MAX_MERGES), |n| n as usize);
 
-    tch::manual_seed(args.lab.seed.into());
-    let mut rng = Rng::new(args.lab.seed.into());
-    let model = Model::new(device, vocab.size());
-    let loss_at_init = model.evaluate(&val);
-    log.start("blocks", steps);
-    let val_loss = fit(&model, &train, &val, steps, &mut rng, &mut log)?;
+    let mut curve = vec![(256.0, 1.0)];
+    let trained = Tokenizer::train(&corpus.train, vocab_size, |merge| {
+        let bytes_per_token = corpus.train.len() as f64 / merge.tokens as f64;
+        curve.push((merge.of.tokens.len() as f64, bytes_per_token));
+        if merge.id < 256 + 24 || merge.id % 64 == 63 {
+            let (left, right) = (merge.of.bytes(merge.pair.0), merge.of.bytes(merge.pair.1));
+            println!(
+                "{:>6} | {:>14} + {:<14} | {:>9} times | {bytes_per_token:.3} bytes a token",
+                merge.id,
+                show(left),
+                show(right),
+                grouped(merge.times as i64)
+            );
+        }
+    })?;
 
-    println!("\n{}\n", vocab.decode(&model.generate(&prompt, SAMPLE, &mut rng)));
-    proof::print(&model, loss_at_init, val_loss, &corpus);
-    if !args.lab.no_plot {
-        proof::draw_attention(&model, &vocab, &val, &args.lab.out()?.join("attention.svg"))?;
+    let gpt2 = Tokenizer::gpt2()?;
+    for (name, tokenizer) in [("ours", &trained), ("GPT-2's", &gpt2)] {
+        let ids = tokenizer.encode(&args.prompt)?;
+        let tokens: Vec<String> = ids.iter().map(|&id| show(tokenizer.bytes(id))).collect();
+        println!("\n{name}: {ids:?}\n  {}", tokens.join(" "));
     }
-    log.finish(corpus.floor(val.numel()))
+
+    println!();
+    proof::print(&trained, &gpt2, &corpus)?;
+    if !args.lab.no_plot {
+        let path = out.join("compression.svg");
+        let mut plot = Plot::new("tokens in the vocabulary", "bytes a token");
+        plot.line("ours", curve);
+        plot.floor(
+            &format!("GPT-2's, with {} tokens", grouped(GPT2_TOKENS.into())),
+            proof::bytes_per_token(&gpt2, &corpus.train)?,
+        );
+        plot.save(&path)?;
+        println!("\nplot: {}", path.display());
+    }
+    Ok(())
 }
 
 fn main() -> ExitCode {

@@ -33,51 +33,76 @@ fn fixture(file: &str, name: &str) -> Tensor {
     found.unwrap_or_else(|| panic!("{file} has no {name}")).1
 }
 
-mod step03 {
-    use super::{distance, ids, kind};
+mod step04 {
     include!("../steps/lesson.rs");
+    use proptest::prelude::*;
+    use std::sync::LazyLock;
 
-    #[test]
-    fn a_later_character_changes_no_earlier_logits() {
-        tch::manual_seed(1);
-        let model = Model::new(Device::Cpu, 10);
-        let idx = ids(BLOCK_SIZE as usize, 10).unsqueeze(0);
-        let changed = idx.copy();
-        let at = BLOCK_SIZE / 2;
-        let _ = changed.narrow(1, at, 1).fill_(9 - idx.int64_value(&[0, at]));
-        let (a, b) = (model.forward(&idx, false), model.forward(&changed, false));
-        assert_eq!(distance(&a.narrow(1, 0, at), &b.narrow(1, 0, at)), 0.0);
-        assert!(distance(&a.narrow(1, at, 1), &b.narrow(1, at, 1)) > 0.0);
-    }
+    static GPT2: LazyLock<Tokenizer> = LazyLock::new(|| Tokenizer::gpt2().unwrap());
+    static TIKTOKEN: LazyLock<tiktoken_rs::CoreBPE> =
+        LazyLock::new(|| tiktoken_rs::r50k_base().unwrap());
+    static TRAINED: LazyLock<Tokenizer> = LazyLock::new(|| {
+        let text = "the fox, the hen and the other fox: der Fuchs, die Füchse, 狐狸, 狐狸";
+        Tokenizer::train(text, 290, |_| {}).unwrap()
+    });
 
-    #[test]
-    fn a_block_adds_to_the_stream() {
-        tch::manual_seed(1);
-        let vs = nn::VarStore::new(Device::Cpu);
-        let block = Block::new(vs.root());
-        let x = Tensor::randn([2, 8, N_EMBD], kind::FLOAT_CPU);
-        tch::no_grad(|| {
-            for (name, mut parameter) in vs.variables() {
-                if name.contains("proj") || name.contains("ffwd.2") {
-                    let _ = parameter.zero_();
-                }
+    proptest! {
+        #[test]
+        fn any_text_comes_back(text in any::<String>()) {
+            for tokenizer in [&*TRAINED, &*GPT2] {
+                prop_assert_eq!(&tokenizer.decode(&tokenizer.encode(&text).unwrap()), &text);
             }
-        });
-        // With nothing to add, a block lets the stream through as it is.
-        assert_eq!(distance(&block.forward(&x, true), &x), 0.0);
+        }
+
+        #[test]
+        fn any_text_has_the_tokens_that_tiktoken_gives(text in any::<String>()) {
+            prop_assert_eq!(GPT2.encode(&text).unwrap(), TIKTOKEN.encode_ordinary(&text));
+        }
+
+        // Random characters rarely make words; these are made of what the rule of pieces looks at.
+        #[test]
+        fn so_has_text_of_words_and_spaces(text in "([ \t\n\r\u{a0}\u{3000}]{0,3}('(s|t|re|ll|S)|[a-zé]{1,6}|[0-9٣]{1,4}|[.,!?'\"-]{1,3}|[а-я狐狸🦊\u{301}]{1,4})){0,12}[ \n]{0,3}") {
+            prop_assert_eq!(GPT2.encode(&text).unwrap(), TIKTOKEN.encode_ordinary(&text));
+        }
     }
 
     #[test]
-    fn one_batch_can_be_learned_by_heart() {
-        tch::set_num_threads(1); // tests run side by side
-        tch::manual_seed(1);
-        let model = Model::new(Device::Cpu, 10);
-        let x = ids(2 * 16, 10).view([2, 16]);
-        let y = x.roll(-1, 1);
-        let mut optimizer = nn::AdamW::default().build(&model.vs, LEARNING_RATE).unwrap();
-        for _ in 0..100 {
-            optimizer.backward_step(&model.loss(&x, &y, true));
+    fn the_first_merge_is_the_most_frequent_pair() {
+        let mut first = None;
+        Tokenizer::train("ab ab ab ac ac", 257, |merge| {
+            first.get_or_insert((merge.of.bytes(merge.id).to_vec(), merge.times, merge.tokens));
+        })
+        .unwrap();
+        // 14 bytes; " a" stands four times, "ab" three times.
+        assert_eq!(first, Some((b" a".to_vec(), 4, 10)));
+    }
+
+    #[test]
+    fn training_stops_when_no_pair_occurs_twice() {
+        let tokenizer = Tokenizer::train("abc abc", 1000, |_| {}).unwrap();
+        assert!(tokenizer.tokens.len() < 262);
+        assert_eq!(tokenizer.encode("abc").unwrap().len(), 1);
+    }
+
+    #[test]
+    fn training_is_the_same_every_time() {
+        let text = "a quick brown fox jumps over the lazy dog and the dog sleeps on";
+        let tokens = || Tokenizer::train(text, 300, |_| {}).unwrap().tokens;
+        assert_eq!(tokens(), tokens()); // hash maps differ from run to run; ties must not
+    }
+
+    #[test]
+    fn every_token_has_bytes_of_its_own() {
+        for tokenizer in [&*TRAINED, &*GPT2] {
+            assert_eq!(tokenizer.ids.len(), tokenizer.tokens.len());
         }
-        assert!(model.loss(&x, &y, false).double_value(&[]) < 0.05);
+    }
+
+    #[test]
+    fn long_runs_are_no_trouble() {
+        for text in [" ".repeat(20_000), "x".repeat(3_000), "\n".repeat(20_000) + "x"] {
+            let ids = GPT2.encode(&text).unwrap();
+            assert_eq!(ids, TIKTOKEN.encode_ordinary(&text));
+        }
     }
 }
