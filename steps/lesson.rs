@@ -1,222 +1,410 @@
-// step04_tokenizer: text becomes fewer integers
+// step05_gpt2: GPT-2, with every parameter under the name that its checkpoint has
 //
-// New: any text is bytes; byte-pair encoding glues the pair that occurs most often into a token of
-// its own, again and again. With the merges that GPT-2 learned, the same code is GPT-2's tokenizer.
+// New: tokens instead of characters, the queries, keys and values of all heads from one product, GELU
+// instead of relu, and names and shapes so exact that OpenAI's own weights fit in. Sampling keeps to
+// the k most likely tokens.
 //
-// Run:  cargo run --bin step04_tokenizer
-//       cargo run --bin step04_tokenizer -- --vocab-size 1000 --prompt "Any text, 你好 and 🦊"
-// See:  the merges as they are learned; text of every script comes back as it went in; our GPT-2
-//       tokens are exactly tiktoken's; how many bytes a token stands for as the vocabulary grows.
+// Run:  cargo run --bin step05_gpt2
+//       cargo run -p data -- gpt2    (fetches GPT-2's weights, once: 548 MB)
+//       cargo run --bin step05_gpt2 -- --weights data/gpt2 --prompt "Hello, I'm a language model,"
+// See:  a model that nobody has trained writes noise; with GPT-2's weights the same code writes
+//       English. Its parameters, counted; its logits, those of Hugging Face's implementation.
 
-use anyhow::Result;
-use clap::Parser;
-use fancy_regex::Regex;
-use lab::{Corpus, Flags, grouped, plot::Plot};
-use std::{cmp::Reverse, collections::HashMap, process::ExitCode};
+use anyhow::{Context, Result, ensure};
+use clap::{Parser, ValueEnum};
+use lab::{Corpus, Flags, Rng, Weights, grouped};
+use std::{
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
+use tch::nn::{self, Module};
+use tch::{Device, Kind, Tensor};
 
-#[path = "proofs/step04.rs"]
+#[path = "proofs/step05.rs"]
 mod proof;
 
-const MAX_MERGES: usize = 256; // on top of the 256 single bytes
-const GPT2_TOKENS: u32 = 50_256; // the next id, <|endoftext|>, stands for no bytes
+const END_OF_TEXT: i64 = 50_256; // the token between two documents
 
-/// GPT-2's rule for cutting text into pieces, so that no token runs across them: English endings,
-/// then letters, numbers and other signs with the space before them, then white space, whose last
-/// one is left to the word that follows.
-const PIECES: &str = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+";
-
-/// A byte-pair tokenizer, trained from scratch; then GPT-2's.
+/// GPT-2: writes what follows a prompt. This step does not train, so --steps and --quick do nothing.
 #[derive(Parser)]
 struct Args {
-    /// How many tokens to learn in all, the 256 single bytes included; 256 + --steps by default
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(257..))]
-    vocab_size: Option<u32>,
-    /// A text to show as tokens
-    #[arg(long, value_name = "TEXT", default_value = "The fox said hello; it's 2026.")]
-    prompt: String,
+    /// How large a model [default: gpt2 on a GPU, tiny without one]
+    #[arg(long, conflicts_with = "weights")]
+    size: Option<Size>,
+    /// GPT-2's weights: a folder from Hugging Face, or a safetensors file
+    #[arg(long, value_name = "PATH")]
+    weights: Option<PathBuf>,
+    #[command(flatten)]
+    sampling: Sampling,
     #[command(flatten)]
     lab: Flags,
 }
 
-/// The bytes that each token stands for. A token's id is its place; the lower, the earlier learned.
-struct Tokenizer {
-    tokens: Vec<Vec<u8>>,
-    ids: HashMap<Vec<u8>, u32>,
-    pieces: Regex,
+impl Args {
+    fn size(&self) -> Size {
+        let large = self.lab.device.is_cuda() || self.weights.is_some();
+        self.size.unwrap_or(if large { Size::Gpt2 } else { Size::Tiny })
+    }
+
+    /// A fresh model, or one with the weights of a checkpoint.
+    fn model(&self) -> Result<Gpt> {
+        tch::manual_seed(self.lab.seed.into());
+        let model = match &self.weights {
+            Some(path) => Gpt::from_pretrained(path, self.lab.device)?,
+            None => Gpt::new(Config::new(self.size()), self.lab.device),
+        };
+        Ok(model)
+    }
 }
+
+#[derive(clap::Args)]
+struct Sampling {
+    /// What the samples begin with; nothing at all begins a new document
+    #[arg(long, value_name = "TEXT", default_value = "Once upon a time")]
+    prompt: String,
+    /// How many samples to write
+    #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..))]
+    num_samples: u32,
+    /// How many tokens to write after the prompt
+    #[arg(long, value_name = "N", default_value_t = 32)]
+    max_new_tokens: u32,
+    /// Below 1 makes likely tokens likelier, above 1 less likely; 0 always takes the likeliest
+    #[arg(long, value_name = "X", default_value_t = 1.0, value_parser = temperature)]
+    temperature: f64,
+    /// Draw from the N likeliest tokens only
+    #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..))]
+    top_k: u32,
+}
+
+fn temperature(text: &str) -> Result<f64> {
+    let temperature: f64 = text.parse()?;
+    ensure!(temperature.is_finite() && temperature >= 0.0, "choose 0 or a positive number");
+    Ok(temperature)
+}
+
+#[derive(Clone, Copy, PartialEq, ValueEnum)]
+enum Size {
+    /// 4 layers, 128 wide, 64 tokens: learns something on a CPU in a minute
+    Tiny,
+    /// GPT-2's smallest, 124M parameters: 12 layers, 768 wide, 1,024 tokens
+    Gpt2,
+    /// 350M parameters
+    Gpt2Medium,
+    /// 774M parameters
+    Gpt2Large,
+    /// 1,558M parameters
+    Gpt2Xl,
+}
+
+/// The sizes of a model.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Config {
+    block_size: i64, // T at most: the tokens that the model can see
+    vocab_size: i64, // V
+    n_layer: i64,
+    n_head: i64,
+    n_embd: i64, // C
+}
+
+impl Config {
+    fn new(size: Size) -> Self {
+        let (block_size, n_layer, n_head, n_embd) = match size {
+            Size::Tiny => (64, 4, 4, 128),
+            Size::Gpt2 => (1024, 12, 12, 768),
+            Size::Gpt2Medium => (1024, 24, 16, 1024),
+            Size::Gpt2Large => (1024, 36, 20, 1280),
+            Size::Gpt2Xl => (1024, 48, 25, 1600),
+        };
+        Self { block_size, vocab_size: 50_257, n_layer, n_head, n_embd }
+    }
+
+    /// The sizes that a checkpoint's shapes show. The number of heads is in no shape: config.json has
+    /// it, and without that file, a head is 64 wide, as in every GPT-2.
+    fn of(weights: &Weights) -> Result<Self> {
+        let (vocab_size, n_embd) = weights.matrix("wte.weight")?;
+        let (block_size, _) = weights.matrix("wpe.weight")?;
+        let has_layer = |i: &i64| weights.shape(&format!("h.{i}.ln_1.weight")).is_some();
+        let n_layer = (0..).take_while(has_layer).count() as i64;
+        let n_head = weights.config("n_head")?.unwrap_or(n_embd / 64);
+        let (c, nh) = (n_embd, n_head);
+        ensure!(nh > 0 && c % nh == 0, "{c} numbers cannot be cut into {nh} heads of equal width");
+        let sizes = [n_embd, n_layer, vocab_size, block_size];
+        for (key, size) in ["n_embd", "n_layer", "vocab_size", "n_positions"].into_iter().zip(sizes)
+        {
+            weights.agrees(key, size)?;
+        }
+        Ok(Self { block_size, vocab_size, n_layer, n_head, n_embd })
+    }
+
+    /// The names and shapes of GPT-2's checkpoint, as OpenAI wrote it: each matrix is (in, out).
+    fn checkpoint(&self) -> Vec<(String, Vec<i64>)> {
+        let (v, t, c) = (self.vocab_size, self.block_size, self.n_embd);
+        let mut shapes = vec![("wte.weight".to_string(), vec![v, c])];
+        shapes.push(("wpe.weight".into(), vec![t, c]));
+        for i in 0..self.n_layer {
+            let layer = [
+                ("ln_1.weight", vec![c]),
+                ("ln_1.bias", vec![c]),
+                ("attn.c_attn.weight", vec![c, 3 * c]),
+                ("attn.c_attn.bias", vec![3 * c]),
+                ("attn.c_proj.weight", vec![c, c]),
+                ("attn.c_proj.bias", vec![c]),
+                ("ln_2.weight", vec![c]),
+                ("ln_2.bias", vec![c]),
+                ("mlp.c_fc.weight", vec![c, 4 * c]),
+                ("mlp.c_fc.bias", vec![4 * c]),
+                ("mlp.c_proj.weight", vec![4 * c, c]),
+                ("mlp.c_proj.bias", vec![c]),
+            ];
+            shapes.extend(layer.map(|(name, shape)| (format!("h.{i}.{name}"), shape)));
+        }
+        shapes.extend(["ln_f.weight", "ln_f.bias"].map(|name| (name.into(), vec![c])));
+        shapes
+    }
+}
+
+/// All heads at once: they are one more dimension of the same tensors.
+struct CausalSelfAttention {
+    c_attn: nn::Linear, // query, key and value of all heads, side by side
+    c_proj: nn::Linear,
+    n_head: i64,
+}
+
+impl CausalSelfAttention {
+    fn new(p: nn::Path, config: &Config) -> Self {
+        let c = config.n_embd;
+        Self {
+            c_attn: linear(&p / "c_attn", c, 3 * c, true),
+            c_proj: linear(&p / "c_proj", c, c, true),
+            n_head: config.n_head,
+        }
+    }
+
+    fn forward(&self, x: &Tensor) -> Tensor {
+        let (b, t, c) = x.size3().expect("x is (B, T, C)");
+        let hs = c / self.n_head;
+        let qkv = self.c_attn.forward(x).chunk(3, -1); // (B, T, 3·C) → 3 × (B, T, C)
+        let heads = |x: &Tensor| x.view([b, t, self.n_head, hs]).transpose(1, 2); // → (B, nh, T, hs)
+        let (q, k, v) = (heads(&qkv[0]), heads(&qkv[1]), heads(&qkv[2]));
+        let y = attention(&q, &k, &v); // (B, nh, T, hs)
+        let y = y.transpose(1, 2).reshape([b, t, c]); // the heads side by side again
+        self.c_proj.forward(&y)
+    }
+}
+
+/// softmax(q·kᵀ/√hs)·v, with the future masked. All are (B, nh, T, hs).
+fn attention(q: &Tensor, k: &Tensor, v: &Tensor) -> Tensor {
+    let (t, hs) = (q.size()[2], q.size()[3]);
+    let att = q.matmul(&k.transpose(-2, -1)) / (hs as f64).sqrt(); // (B, nh, T, T)
+    let future = Tensor::ones([t, t], (Kind::Bool, q.device())).triu(1); // (T, T)
+    let att = att.masked_fill(&future, f64::NEG_INFINITY).softmax(-1, Kind::Float);
+    att.matmul(v) // (B, nh, T, T) × (B, nh, T, hs) → (B, nh, T, hs)
+}
+
+struct Mlp {
+    c_fc: nn::Linear,
+    c_proj: nn::Linear,
+}
+
+impl Mlp {
+    fn new(p: nn::Path, config: &Config) -> Self {
+        let c = config.n_embd;
+        Self {
+            c_fc: linear(&p / "c_fc", c, 4 * c, true),
+            c_proj: linear(&p / "c_proj", 4 * c, c, true),
+        }
+    }
+
+    fn forward(&self, x: &Tensor) -> Tensor {
+        let x = self.c_fc.forward(x); // (B, T, C) → (B, T, 4·C)
+        // GELU is a relu with its corner rounded off; GPT-2 was trained with this approximation of it.
+        self.c_proj.forward(&x.gelu("tanh")) // (B, T, 4·C) → (B, T, C)
+    }
+}
+
+struct Block {
+    ln_1: nn::LayerNorm,
+    attn: CausalSelfAttention,
+    ln_2: nn::LayerNorm,
+    mlp: Mlp,
+}
+
+impl Block {
+    fn new(p: nn::Path, config: &Config) -> Self {
+        Self {
+            ln_1: nn::layer_norm(&p / "ln_1", vec![config.n_embd], Default::default()),
+            attn: CausalSelfAttention::new(&p / "attn", config),
+            ln_2: nn::layer_norm(&p / "ln_2", vec![config.n_embd], Default::default()),
+            mlp: Mlp::new(&p / "mlp", config),
+        }
+    }
+
+    fn forward(&self, x: &Tensor) -> Tensor {
+        let x = x + self.attn.forward(&self.ln_1.forward(x)); // (B, T, C)
+        &x + self.mlp.forward(&self.ln_2.forward(&x)) // (B, T, C)
+    }
+}
+
+/// A linear layer that starts as PyTorch's does: uniform within ±1/√fan_in.
+fn linear(p: nn::Path, fan_in: i64, fan_out: i64, bias: bool) -> nn::Linear {
+    let bound = 1.0 / (fan_in as f64).sqrt();
+    let init = nn::Init::Uniform { lo: -bound, up: bound };
+    let config = nn::LinearConfig { ws_init: init, bs_init: Some(init), bias };
+    nn::linear(p, fan_in, fan_out, config)
+}
+
+/// A table of n vectors, one for each id, that starts as PyTorch's does: N(0, 1).
+fn embedding(p: nn::Path, n: i64, n_embd: i64) -> nn::Embedding {
+    let init = nn::Init::Randn { mean: 0.0, stdev: 1.0 };
+    nn::embedding(p, n, n_embd, nn::EmbeddingConfig { ws_init: init, ..Default::default() })
+}
+
+struct Gpt {
+    vs: nn::VarStore,
+    config: Config,
+    wte: nn::Embedding, // word token embedding
+    wpe: nn::Embedding, // word position embedding
+    h: Vec<Block>,
+    ln_f: nn::LayerNorm,
+    lm_head: nn::Linear,
+}
+
+impl Gpt {
+    fn new(config: Config, device: Device) -> Self {
+        let vs = nn::VarStore::new(device);
+        let p = vs.root();
+        let (v, c) = (config.vocab_size, config.n_embd);
+        Self {
+            wte: embedding(&p / "wte", v, c),
+            wpe: embedding(&p / "wpe", config.block_size, c),
+            h: (0..config.n_layer).map(|i| Block::new(&p / "h" / i, &config)).collect(),
+            ln_f: nn::layer_norm(&p / "ln_f", vec![c], Default::default()),
+            lm_head: linear(&p / "lm_head", c, v, false),
+            config,
+            vs,
+        }
+    }
+
+    /// A model with the weights of a checkpoint.
+    fn from_pretrained(path: &Path, device: Device) -> Result<Self> {
+        let weights = Weights::open(path)?;
+        let config = Config::of(&weights)?;
+        let checkpoint = config.checkpoint();
+        weights.expect(&checkpoint)?; // before any memory is taken
+        let model = Self::new(config, device);
+        let mut parameters = model.vs.variables();
+        let _guard = tch::no_grad_guard();
+        for (name, shape) in checkpoint {
+            let weight = weights.tensor(&name, &shape)?;
+            // OpenAI's matrices are (in, out), those of a linear layer (out, in).
+            let is_linear = ["c_attn.weight", "c_proj.weight", "c_fc.weight"];
+            let turned = is_linear.iter().any(|end| name.ends_with(end));
+            let weight = if turned { weight.tr() } else { weight };
+            parameters.get_mut(&name).context(name)?.copy_(&weight);
+        }
+        // GPT-2 reads and writes tokens with one matrix; some files have it under both names.
+        if let Some(shape) = weights.shape("lm_head.weight") {
+            let same =
+                weights.tensor("lm_head.weight", shape)? == weights.tensor("wte.weight", shape)?;
+            ensure!(same, "{}: lm_head.weight is not wte.weight, as in GPT-2", path.display());
+        }
+        parameters["lm_head.weight"].shallow_clone().copy_(&model.wte.ws);
+        Ok(model)
+    }
+
+    fn forward(&self, idx: &Tensor) -> Tensor {
+        let tok_emb = self.wte.forward(idx); // (B, T) → (B, T, C)
+        let pos = Tensor::arange(idx.size()[1], (Kind::Int64, idx.device())); // (T)
+        let pos_emb = self.wpe.forward(&pos); // (T) → (T, C)
+        let mut x = tok_emb + pos_emb; // (B, T, C) + (T, C) → (B, T, C)
+        for block in &self.h {
+            x = block.forward(&x); // (B, T, C)
+        }
+        self.lm_head.forward(&self.ln_f.forward(&x)) // (B, T, C) → (B, T, V)
+    }
+
+    /// Mean cross-entropy in nats per token, a tensor of no dimension.
+    fn loss(&self, idx: &Tensor, targets: &Tensor) -> Tensor {
+        let logits = self.forward(idx).flatten(0, 1); // (B·T, V)
+        logits.cross_entropy_for_logits(&targets.flatten(0, 1)) // (B·T) → ()
+    }
+
+    /// Several continuations of `prompt`, side by side.
+    fn generate(&self, prompt: &[i64], sampling: &Sampling, rng: &mut Rng) -> Vec<Vec<i64>> {
+        let _guard = tch::no_grad_guard();
+        let prompt = Tensor::from_slice(prompt).to(self.vs.device());
+        let mut x = prompt.repeat([sampling.num_samples.into(), 1]); // (B, T)
+        for _ in 0..sampling.max_new_tokens {
+            let seen = x.size()[1].min(self.config.block_size);
+            let logits = self.forward(&x.narrow(1, -seen, seen)).select(1, -1); // (B, V)
+            x = Tensor::cat(&[x, sample(&logits, sampling, rng)], 1); // (B, T + 1)
+        }
+        Vec::try_from(x).expect("two dimensions of integers")
+    }
+}
+
+/// Draws a token for each row of logits, (B, V) → (B, 1), from the `top_k` likeliest.
+fn sample(logits: &Tensor, sampling: &Sampling, rng: &mut Rng) -> Tensor {
+    if sampling.temperature == 0.0 {
+        return logits.argmax(-1, true); // (B, 1)
+    }
+    let k = i64::from(sampling.top_k).min(logits.size()[1]);
+    let (logits, ids) = (logits / sampling.temperature).topk(k, -1, true, true); // (B, k) each
+    let probs = logits.to(Device::Cpu).softmax(-1, Kind::Double); // (B, k)
+    let probs = Vec::<Vec<f64>>::try_from(probs).expect("two dimensions of doubles");
+    let drawn: Vec<i64> = probs.iter().map(|row| rng.pick(row) as i64).collect();
+    let drawn = Tensor::from_slice(&drawn).unsqueeze(1).to(ids.device()); // (B, 1): places among k
+    ids.gather(-1, &drawn, false) // (B, 1)
+}
+
+/// GPT-2's tokenizer, ready made: step04 shows what is in it.
+struct Tokenizer(tiktoken_rs::CoreBPE);
 
 impl Tokenizer {
-    fn new(tokens: Vec<Vec<u8>>) -> Result<Self> {
-        let ids = tokens.iter().cloned().zip(0..).collect();
-        Ok(Self { tokens, ids, pieces: Regex::new(PIECES)? })
-    }
-
-    /// Learns tokens from `text` until there are `vocab_size` or no pair is left that occurs twice.
-    /// Reports every merge.
-    fn train(text: &str, vocab_size: usize, mut report: impl FnMut(&Merge)) -> Result<Self> {
-        let mut tokenizer = Self::new((0..=255).map(|byte| vec![byte]).collect())?;
-        // A piece that occurs a thousand times is kept once, with its count.
-        let mut counts: HashMap<&str, usize> = HashMap::new();
-        for piece in tokenizer.pieces.find_iter(text) {
-            *counts.entry(piece?.as_str()).or_default() += 1;
-        }
-        let as_ids = |piece: &str| piece.bytes().map(u32::from).collect();
-        let mut pieces: Vec<(Vec<u32>, usize)> =
-            counts.iter().map(|(piece, count)| (as_ids(piece), *count)).collect();
-
-        while tokenizer.tokens.len() < vocab_size {
-            let Some((pair, times)) = most_frequent_pair(&pieces) else { break };
-            let id = tokenizer.learn(pair);
-            for (ids, _) in &mut pieces {
-                merge(ids, pair, id);
-            }
-            let tokens = pieces.iter().map(|(ids, count)| ids.len() * count).sum();
-            report(&Merge { pair, id, times, tokens, of: &tokenizer });
-        }
-        Ok(tokenizer)
-    }
-
-    /// The id of the token that a pair makes: a new one, unless another pair has made the same bytes.
-    fn learn(&mut self, (left, right): (u32, u32)) -> u32 {
-        let bytes = [self.bytes(left), self.bytes(right)].concat();
-        *self.ids.entry(bytes).or_insert_with_key(|bytes| {
-            self.tokens.push(bytes.clone());
-            self.tokens.len() as u32 - 1
-        })
-    }
-
-    /// GPT-2's tokens: tiktoken keeps its table to itself, but decodes one id after the other.
     fn gpt2() -> Result<Self> {
-        let tiktoken = tiktoken_rs::r50k_base()?;
-        let tokens: Result<_, _> =
-            (0..GPT2_TOKENS).map(|id| tiktoken.decode_bytes(&[id])).collect();
-        Self::new(tokens?)
+        Ok(Self(tiktoken_rs::r50k_base()?))
     }
 
-    fn bytes(&self, id: u32) -> &[u8] {
-        &self.tokens[id as usize]
+    fn encode(&self, text: &str) -> Vec<i64> {
+        self.0.encode_with_special_tokens(text).into_iter().map(i64::from).collect()
     }
 
-    fn encode(&self, text: &str) -> Result<Vec<u32>> {
-        let mut ids = Vec::new();
-        for piece in self.pieces.find_iter(text) {
-            ids.extend(self.encode_piece(piece?.as_str().as_bytes()));
-        }
-        Ok(ids)
-    }
-
-    /// Starts from single bytes and glues, again and again, the pair that was learned first.
-    fn encode_piece(&self, piece: &[u8]) -> Vec<u32> {
-        if let Some(&id) = self.ids.get(piece) {
-            return vec![id];
-        }
-        let mut ids: Vec<u32> = piece.iter().map(|&byte| self.ids[&[byte][..]]).collect();
-        loop {
-            let glued = |pair: &[u32]| {
-                let id = self.ids.get(&[self.bytes(pair[0]), self.bytes(pair[1])].concat())?;
-                Some((*id, (pair[0], pair[1])))
-            };
-            let Some((id, pair)) = ids.windows(2).filter_map(glued).min() else { return ids };
-            merge(&mut ids, pair, id);
-        }
-    }
-
-    /// The text that `ids` stand for. Where a token ends inside a character, as a model's may, the
-    /// broken character becomes �.
-    fn decode(&self, ids: &[u32]) -> String {
-        let bytes: Vec<u8> = ids.iter().flat_map(|&id| self.bytes(id)).copied().collect();
-        String::from_utf8_lossy(&bytes).into_owned()
+    /// A token may end inside a character; the broken character becomes �.
+    fn decode(&self, ids: &[i64]) -> Result<String> {
+        let ids: Vec<u32> = ids.iter().map(|&id| id as u32).collect();
+        Ok(String::from_utf8_lossy(&self.0.decode_bytes(&ids)?).into_owned())
     }
 }
 
-/// One step of the training: `pair`, found `times` times, is now `id`, and the text `tokens` long.
-struct Merge<'a> {
-    pair: (u32, u32),
-    id: u32,
-    times: usize,
-    tokens: usize,
-    of: &'a Tokenizer,
-}
-
-/// The pair of neighbours that occurs most often, if one occurs twice; the smaller ids win a tie.
-fn most_frequent_pair(pieces: &[(Vec<u32>, usize)]) -> Option<((u32, u32), usize)> {
-    let mut times: HashMap<(u32, u32), usize> = HashMap::new();
-    for (ids, count) in pieces {
-        for pair in ids.windows(2) {
-            *times.entry((pair[0], pair[1])).or_default() += count;
-        }
+/// Prints samples of what the model writes.
+fn write(model: &Gpt, tokenizer: &Tokenizer, args: &Args) -> Result<()> {
+    let mut prompt = tokenizer.encode(&args.sampling.prompt);
+    if prompt.is_empty() {
+        prompt.push(END_OF_TEXT);
     }
-    let most = times.into_iter().max_by_key(|&(pair, times)| (times, Reverse(pair)));
-    most.filter(|&(_, times)| times > 1)
-}
-
-/// Replaces `pair` by `id` wherever it stands in `ids`, from left to right.
-fn merge(ids: &mut Vec<u32>, pair: (u32, u32), id: u32) {
-    let mut merged = Vec::with_capacity(ids.len());
-    let mut rest = ids.as_slice();
-    while let [first, tail @ ..] = rest {
-        if tail.first().is_some_and(|second| (*first, *second) == pair) {
-            merged.push(id);
-            rest = &tail[1..];
-        } else {
-            merged.push(*first);
-            rest = tail;
-        }
+    let vocab_size = model.config.vocab_size;
+    for &id in &prompt {
+        ensure!(id < vocab_size, "--prompt: token {id} is not among this model's {vocab_size}");
     }
-    *ids = merged;
-}
-
-/// A token as a person can read it: bytes that are no whole character are shown as `\xe4`.
-fn show(bytes: &[u8]) -> String {
-    match std::str::from_utf8(bytes) {
-        Ok(text) => format!("{text:?}"),
-        Err(_) => format!("\"{}\"", bytes.escape_ascii()),
+    let mut rng = Rng::new(args.lab.seed.into());
+    let samples = model.generate(&prompt, &args.sampling, &mut rng);
+    for (i, ids) in samples.iter().enumerate() {
+        println!("\n--- sample {}\n{}", i + 1, tokenizer.decode(ids)?);
     }
+    println!("---\n");
+    Ok(())
 }
 
 fn lesson() -> Result<()> {
     let args = Args::parse();
-    let out = args.lab.out()?;
     let corpus = Corpus::load(&args.lab, 1)?;
-    let vocab_size = args.vocab_size.map_or(256 + args.lab.steps(MAX_MERGES), |n| n as usize);
+    let tokenizer = Tokenizer::gpt2()?;
 
-    let mut curve = vec![(256.0, 1.0)];
-    let trained = Tokenizer::train(&corpus.train, vocab_size, |merge| {
-        let bytes_per_token = corpus.train.len() as f64 / merge.tokens as f64;
-        curve.push((merge.of.tokens.len() as f64, bytes_per_token));
-        if merge.id < 256 + 24 || merge.id % 64 == 63 {
-            let (left, right) = (merge.of.bytes(merge.pair.0), merge.of.bytes(merge.pair.1));
-            println!(
-                "{:>6} | {:>14} + {:<14} | {:>9} times | {bytes_per_token:.3} bytes a token",
-                merge.id,
-                show(left),
-                show(right),
-                grouped(merge.times as i64)
-            );
-        }
-    })?;
-
-    let gpt2 = Tokenizer::gpt2()?;
-    for (name, tokenizer) in [("ours", &trained), ("GPT-2's", &gpt2)] {
-        let ids = tokenizer.encode(&args.prompt)?;
-        let tokens: Vec<String> = ids.iter().map(|&id| show(tokenizer.bytes(id))).collect();
-        println!("\n{name}: {ids:?}\n  {}", tokens.join(" "));
-    }
-
-    println!();
-    proof::print(&trained, &gpt2, &corpus)?;
-    if !args.lab.no_plot {
-        let path = out.join("compression.svg");
-        let mut plot = Plot::new("tokens in the vocabulary", "bytes a token");
-        plot.line("ours", curve);
-        plot.floor(
-            &format!("GPT-2's, with {} tokens", grouped(GPT2_TOKENS.into())),
-            proof::bytes_per_token(&gpt2, &corpus.train)?,
-        );
-        plot.save(&path)?;
-        println!("\nplot: {}", path.display());
-    }
-    Ok(())
+    let model = args.model()?;
+    let parameters = model.vs.trainable_variables().iter().map(|p| p.numel() as i64).sum();
+    println!("{:?}\n{} parameters, {:?}", model.config, grouped(parameters), args.lab.device);
+    write(&model, &tokenizer, &args)?;
+    proof::print(&model, &tokenizer, &corpus, &args)
 }
 
 fn main() -> ExitCode {
