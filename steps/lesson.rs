@@ -1,31 +1,35 @@
-// step05_gpt2: GPT-2, with every parameter under the name that its checkpoint has
+// step06_training: GPT-2 learns
 //
-// New: tokens instead of characters, the queries, keys and values of all heads from one product, GELU
-// instead of relu, and names and shapes so exact that OpenAI's own weights fit in. Sampling keeps to
-// the k most likely tokens.
+// New since step05: a loader that goes through the tokens in order, the first training, on one batch
+// that it must be able to learn by heart, then on all of them; GPT-2's initialisation; and one matrix
+// that reads tokens and writes them.
 //
-// Run:  cargo run --bin step05_gpt2
-//       cargo run -p data -- gpt2    (fetches GPT-2's weights, once: 548 MB)
-//       cargo run --bin step05_gpt2 -- --weights data/gpt2 --prompt "Hello, I'm a language model,"
-// See:  a model that nobody has trained writes noise; with GPT-2's weights the same code writes
-//       English. Its parameters, counted; its logits, those of Hugging Face's implementation.
+// Run:  cargo run --bin step06_training
+//       cargo run --bin step06_training -- --size gpt2 --steps 20
+// See:  the loss begins where theory says; one batch is learned by heart; then the validation loss
+//       falls, and after a minute the samples have words of the corpus in them.
 
 use anyhow::{Context, Result, ensure};
 use clap::{Parser, ValueEnum};
-use lab::{Corpus, Flags, Rng, Weights, grouped};
+use lab::{Corpus, Flags, Log, Rng, Weights, grouped};
 use std::{
     path::{Path, PathBuf},
     process::ExitCode,
 };
-use tch::nn::{self, Module};
+use tch::nn::{self, Module, OptimizerConfig};
 use tch::{Device, Kind, Tensor};
 
-#[path = "proofs/step05.rs"]
+#[path = "proofs/step06.rs"]
 mod proof;
 
+const MAX_STEPS: usize = 150;
+const ONE_BATCH_STEPS: usize = 100; // to learn one batch by heart
+const EVAL_INTERVAL: usize = 25;
+const EVAL_BATCHES: usize = 10;
+const STD: f64 = 0.02; // of the weights at the start
 const END_OF_TEXT: i64 = 50_256; // the token between two documents
 
-/// GPT-2: writes what follows a prompt. This step does not train, so --steps and --quick do nothing.
+/// GPT-2: trains from nothing, or goes on from a checkpoint.
 #[derive(Parser)]
 struct Args {
     /// How large a model [default: gpt2 on a GPU, tiny without one]
@@ -54,6 +58,19 @@ impl Args {
             None => Gpt::new(Config::new(self.size()), self.lab.device),
         };
         Ok(model)
+    }
+
+    /// B and T: how many sequences a batch has, and how many tokens each.
+    fn batch(&self) -> (i64, i64) {
+        match self.size() {
+            Size::Tiny => (8, 64),
+            _ if self.lab.device.is_cuda() => (16, 1024),
+            _ => (4, 64),
+        }
+    }
+
+    fn learning_rate(&self) -> f64 {
+        if self.size() == Size::Tiny { 1e-3 } else { 3e-4 }
     }
 }
 
@@ -118,6 +135,12 @@ impl Config {
         Self { block_size, vocab_size: 50_257, n_layer, n_head, n_embd }
     }
 
+    /// The standard deviation with which a layer starts that writes into the residual stream. Two
+    /// layers a block add to it; with this, 2·n_layer of them add what one alone would.
+    fn residual_std(&self) -> f64 {
+        STD / (2.0 * self.n_layer as f64).sqrt()
+    }
+
     /// The sizes that a checkpoint's shapes show. The number of heads is in no shape: config.json has
     /// it, and without that file, a head is 64 wide, as in every GPT-2.
     fn of(weights: &Weights) -> Result<Self> {
@@ -174,8 +197,8 @@ impl CausalSelfAttention {
     fn new(p: nn::Path, config: &Config) -> Self {
         let c = config.n_embd;
         Self {
-            c_attn: linear(&p / "c_attn", c, 3 * c, true),
-            c_proj: linear(&p / "c_proj", c, c, true),
+            c_attn: linear(&p / "c_attn", c, 3 * c, STD),
+            c_proj: linear(&p / "c_proj", c, c, config.residual_std()),
             n_head: config.n_head,
         }
     }
@@ -210,8 +233,8 @@ impl Mlp {
     fn new(p: nn::Path, config: &Config) -> Self {
         let c = config.n_embd;
         Self {
-            c_fc: linear(&p / "c_fc", c, 4 * c, true),
-            c_proj: linear(&p / "c_proj", 4 * c, c, true),
+            c_fc: linear(&p / "c_fc", c, 4 * c, STD),
+            c_proj: linear(&p / "c_proj", 4 * c, c, config.residual_std()),
         }
     }
 
@@ -245,28 +268,26 @@ impl Block {
     }
 }
 
-/// A linear layer that starts as PyTorch's does: uniform within ±1/√fan_in.
-fn linear(p: nn::Path, fan_in: i64, fan_out: i64, bias: bool) -> nn::Linear {
-    let bound = 1.0 / (fan_in as f64).sqrt();
-    let init = nn::Init::Uniform { lo: -bound, up: bound };
-    let config = nn::LinearConfig { ws_init: init, bs_init: Some(init), bias };
+/// A linear layer that starts as GPT-2's do: weights from N(0, std²), biases 0.
+fn linear(p: nn::Path, fan_in: i64, fan_out: i64, std: f64) -> nn::Linear {
+    let ws_init = nn::Init::Randn { mean: 0.0, stdev: std };
+    let config = nn::LinearConfig { ws_init, bs_init: Some(nn::Init::Const(0.0)), bias: true };
     nn::linear(p, fan_in, fan_out, config)
 }
 
-/// A table of n vectors, one for each id, that starts as PyTorch's does: N(0, 1).
+/// A table of n vectors, one for each id, that starts as GPT-2's do.
 fn embedding(p: nn::Path, n: i64, n_embd: i64) -> nn::Embedding {
-    let init = nn::Init::Randn { mean: 0.0, stdev: 1.0 };
+    let init = nn::Init::Randn { mean: 0.0, stdev: STD };
     nn::embedding(p, n, n_embd, nn::EmbeddingConfig { ws_init: init, ..Default::default() })
 }
 
 struct Gpt {
     vs: nn::VarStore,
     config: Config,
-    wte: nn::Embedding, // word token embedding
+    wte: nn::Embedding, // word token embedding, and the matrix that makes the logits
     wpe: nn::Embedding, // word position embedding
     h: Vec<Block>,
     ln_f: nn::LayerNorm,
-    lm_head: nn::Linear,
 }
 
 impl Gpt {
@@ -279,7 +300,6 @@ impl Gpt {
             wpe: embedding(&p / "wpe", config.block_size, c),
             h: (0..config.n_layer).map(|i| Block::new(&p / "h" / i, &config)).collect(),
             ln_f: nn::layer_norm(&p / "ln_f", vec![c], Default::default()),
-            lm_head: linear(&p / "lm_head", c, v, false),
             config,
             vs,
         }
@@ -308,7 +328,6 @@ impl Gpt {
                 weights.tensor("lm_head.weight", shape)? == weights.tensor("wte.weight", shape)?;
             ensure!(same, "{}: lm_head.weight is not wte.weight, as in GPT-2", path.display());
         }
-        parameters["lm_head.weight"].shallow_clone().copy_(&model.wte.ws);
         Ok(model)
     }
 
@@ -320,13 +339,24 @@ impl Gpt {
         for block in &self.h {
             x = block.forward(&x); // (B, T, C)
         }
-        self.lm_head.forward(&self.ln_f.forward(&x)) // (B, T, C) → (B, T, V)
+        self.ln_f.forward(&x).matmul(&self.wte.ws.tr()) // (B, T, C) × (C, V) → (B, T, V)
     }
 
     /// Mean cross-entropy in nats per token, a tensor of no dimension.
     fn loss(&self, idx: &Tensor, targets: &Tensor) -> Tensor {
         let logits = self.forward(idx).flatten(0, 1); // (B·T, V)
         logits.cross_entropy_for_logits(&targets.flatten(0, 1)) // (B·T) → ()
+    }
+
+    /// The mean loss over the first batches of `val`.
+    fn evaluate(&self, val: &mut DataLoader) -> f64 {
+        let _guard = tch::no_grad_guard();
+        val.position = 0;
+        let losses = (0..EVAL_BATCHES).map(|_| {
+            let (x, y) = val.next_batch();
+            self.loss(&x, &y).double_value(&[])
+        });
+        losses.sum::<f64>() / EVAL_BATCHES as f64
     }
 
     /// Several continuations of `prompt`, side by side.
@@ -376,6 +406,60 @@ impl Tokenizer {
     }
 }
 
+/// Hands out tokens in order, B·T at a time, and begins again when they are used up.
+struct DataLoader {
+    tokens: Tensor, // on the device, all of them
+    batch_size: i64,
+    sequence_length: i64,
+    position: i64,
+}
+
+impl DataLoader {
+    fn new(tokens: Tensor, batch_size: i64, sequence_length: i64) -> Result<Self> {
+        let (n, needed) = (tokens.size()[0], batch_size * sequence_length + 1);
+        ensure!(
+            n >= needed,
+            "a batch needs {needed} tokens, a part of the corpus has {n}: take more text"
+        );
+        Ok(Self { tokens, batch_size, sequence_length, position: 0 })
+    }
+
+    /// What the model sees, and, one token further on, what it should say. Both are (B, T).
+    fn next_batch(&mut self) -> (Tensor, Tensor) {
+        let (b, t) = (self.batch_size, self.sequence_length);
+        if self.position + b * t >= self.tokens.size()[0] {
+            self.position = 0;
+        }
+        let cut = |from| self.tokens.narrow(0, from, b * t).view([b, t]);
+        let batch = (cut(self.position), cut(self.position + 1));
+        self.position += b * t;
+        batch
+    }
+}
+
+/// Trains `model` and returns its loss on `val`, text that it never saw.
+fn fit(
+    model: &Gpt,
+    [train, val]: [&mut DataLoader; 2],
+    steps: usize,
+    learning_rate: f64,
+    log: &mut Log,
+) -> Result<f64> {
+    let mut optimizer = nn::AdamW::default().build(&model.vs, learning_rate)?;
+    for step in 0..steps {
+        if step % EVAL_INTERVAL == 0 {
+            log.line(step, &[("val", model.evaluate(val))])?;
+        }
+        let (x, y) = train.next_batch();
+        let loss = model.loss(&x, &y);
+        optimizer.backward_step(&loss);
+        log.step(loss.double_value(&[]), x.numel() as i64);
+    }
+    let val_loss = model.evaluate(val);
+    log.line(steps, &[("val", val_loss)])?;
+    Ok(val_loss)
+}
+
 /// Prints samples of what the model writes.
 fn write(model: &Gpt, tokenizer: &Tokenizer, args: &Args) -> Result<()> {
     let mut prompt = tokenizer.encode(&args.sampling.prompt);
@@ -397,14 +481,38 @@ fn write(model: &Gpt, tokenizer: &Tokenizer, args: &Args) -> Result<()> {
 
 fn lesson() -> Result<()> {
     let args = Args::parse();
+    let mut log = Log::new(&args.lab)?;
     let corpus = Corpus::load(&args.lab, 1)?;
     let tokenizer = Tokenizer::gpt2()?;
 
     let model = args.model()?;
     let parameters = model.vs.trainable_variables().iter().map(|p| p.numel() as i64).sum();
     println!("{:?}\n{} parameters, {:?}", model.config, grouped(parameters), args.lab.device);
+    let v = model.config.vocab_size;
+    ensure!(v > END_OF_TEXT, "--weights: GPT-2's tokens do not fit a vocabulary of {v}");
+    let (b, t) = args.batch();
+    let t = t.min(model.config.block_size);
+    let tokens = |text: &str| Tensor::from_slice(&tokenizer.encode(text)).to(args.lab.device);
+    let mut train = DataLoader::new(tokens(&corpus.train), b, t)?;
+    let mut val = DataLoader::new(tokens(&corpus.val), b, t)?;
+    let floor = corpus.floor(val.tokens.numel());
+    let loss_at_init = model.evaluate(&mut val);
+    let learning_rate = args.learning_rate();
+
+    // A loader that has the tokens of one batch and no more begins again each time.
+    let mut one_batch = DataLoader::new(train.tokens.narrow(0, 0, t + 1), 1, t)?;
+    let steps = args.lab.steps(ONE_BATCH_STEPS);
+    log.start("one batch", steps);
+    fit(&model, [&mut one_batch, &mut val], steps, learning_rate, &mut log)?;
+    let loss_by_heart = model.evaluate(&mut one_batch);
+
+    let model = args.model()?;
+    let steps = args.lab.steps(MAX_STEPS);
+    log.start("all batches", steps);
+    let val_loss = fit(&model, [&mut train, &mut val], steps, learning_rate, &mut log)?;
     write(&model, &tokenizer, &args)?;
-    proof::print(&model, &tokenizer, &corpus, &args)
+    proof::print(&model, [loss_at_init, loss_by_heart, val_loss], floor, &mut train, &args)?;
+    log.finish(floor)
 }
 
 fn main() -> ExitCode {
