@@ -1,13 +1,9 @@
-// step06_training: GPT-2 learns
+// step07_flash_attention: the same attention, without its table of scores
 //
-// New since step05: a loader that goes through the tokens in order, the first training, on one batch
-// that it must be able to learn by heart, then on all of them; GPT-2's initialisation; and one matrix
-// that reads tokens and writes them.
+// New since step06: one fused operation instead of four, which never holds all T² scores at once.
 //
-// Run:  cargo run --bin step06_training
-//       cargo run --bin step06_training -- --size gpt2 --steps 20
-// See:  the loss begins where theory says; one batch is learned by heart; then the validation loss
-//       falls, and after a minute the samples have words of the corpus in them.
+// Run:  cargo run --bin step07_flash_attention
+// See:  the same logits and gradients as by hand; the time and the memory of both as sequences grow.
 
 use anyhow::{Context, Result, ensure};
 use clap::{Parser, ValueEnum};
@@ -19,11 +15,10 @@ use std::{
 use tch::nn::{self, Module, OptimizerConfig};
 use tch::{Device, Kind, Tensor};
 
-#[path = "proofs/step06.rs"]
+#[path = "proofs/step07.rs"]
 mod proof;
 
 const MAX_STEPS: usize = 150;
-const ONE_BATCH_STEPS: usize = 100; // to learn one batch by heart
 const EVAL_INTERVAL: usize = 25;
 const EVAL_BATCHES: usize = 10;
 const STD: f64 = 0.02; // of the weights at the start
@@ -217,11 +212,9 @@ impl CausalSelfAttention {
 
 /// softmax(q·kᵀ/√hs)·v, with the future masked. All are (B, nh, T, hs).
 fn attention(q: &Tensor, k: &Tensor, v: &Tensor) -> Tensor {
-    let (t, hs) = (q.size()[2], q.size()[3]);
-    let att = q.matmul(&k.transpose(-2, -1)) / (hs as f64).sqrt(); // (B, nh, T, T)
-    let future = Tensor::ones([t, t], (Kind::Bool, q.device())).triu(1); // (T, T)
-    let att = att.masked_fill(&future, f64::NEG_INFINITY).softmax(-1, Kind::Float);
-    att.matmul(v) // (B, nh, T, T) × (B, nh, T, hs) → (B, nh, T, hs)
+    let no_mask = None::<&Tensor>; // of one's own: is_causal masks the future
+    let (dropout, is_causal, scale) = (0.0, true, None); // scale: 1/√hs unless given
+    Tensor::scaled_dot_product_attention(q, k, v, no_mask, dropout, is_causal, scale, false)
 }
 
 struct Mlp {
@@ -498,20 +491,11 @@ fn lesson() -> Result<()> {
     let floor = corpus.floor(val.tokens.numel());
     let loss_at_init = model.evaluate(&mut val);
     let learning_rate = args.learning_rate();
-
-    // A loader that has the tokens of one batch and no more begins again each time.
-    let mut one_batch = DataLoader::new(train.tokens.narrow(0, 0, t + 1), 1, t)?;
-    let steps = args.lab.steps(ONE_BATCH_STEPS);
-    log.start("one batch", steps);
-    fit(&model, [&mut one_batch, &mut val], steps, learning_rate, &mut log)?;
-    let loss_by_heart = model.evaluate(&mut one_batch);
-
-    let model = args.model()?;
     let steps = args.lab.steps(MAX_STEPS);
-    log.start("all batches", steps);
+    log.start("flash attention", steps);
     let val_loss = fit(&model, [&mut train, &mut val], steps, learning_rate, &mut log)?;
     write(&model, &tokenizer, &args)?;
-    proof::print(&model, [loss_at_init, loss_by_heart, val_loss], floor, &mut train, &args)?;
+    proof::print(&model, [loss_at_init, val_loss], floor, &mut val, &args.lab)?;
     log.finish(floor)
 }
 
