@@ -1,9 +1,11 @@
-// step07_flash_attention: the same attention, without its table of scores
+// step08_mixed_precision: products in bfloat16, sums and weights in float32
 //
-// New since step06: one fused operation instead of four, which never holds all T² scores at once.
+// New since step07: the forward pass runs under autocast, which rounds what goes into a matrix product
+// to bfloat16 where the hardware has instructions for it; and a vocabulary of a rounder size.
 //
-// Run:  cargo run --bin step07_flash_attention
-// See:  the same logits and gradients as by hand; the time and the memory of both as sequences grow.
+// Run:  cargo run --bin step08_mixed_precision
+//       cargo run --bin step08_mixed_precision -- --precision float32
+// See:  time, memory and loss of each precision, side by side.
 
 use anyhow::{Context, Result, ensure};
 use clap::{Parser, ValueEnum};
@@ -14,15 +16,17 @@ use std::{
 };
 use tch::nn::{self, Module, OptimizerConfig};
 use tch::{Device, Kind, Tensor};
+use tch_ext::precision::{Float32Matmul, bf16_is_fast, set_float32_matmul_precision};
+use tch_ext::set_flash_attention;
 
-#[path = "proofs/step07.rs"]
+#[path = "proofs/step08.rs"]
 mod proof;
 
 const MAX_STEPS: usize = 150;
 const EVAL_INTERVAL: usize = 25;
 const EVAL_BATCHES: usize = 10;
 const STD: f64 = 0.02; // of the weights at the start
-const END_OF_TEXT: i64 = 50_256; // the token between two documents
+const END_OF_TEXT: i64 = 50_256; // the token between two documents, and the last one
 
 /// GPT-2: trains from nothing, or goes on from a checkpoint.
 #[derive(Parser)]
@@ -33,6 +37,9 @@ struct Args {
     /// GPT-2's weights: a folder from Hugging Face, or a safetensors file
     #[arg(long, value_name = "PATH")]
     weights: Option<PathBuf>,
+    /// How to multiply matrices [default: bfloat16 where the hardware is fast at it, else float32]
+    #[arg(long)]
+    precision: Option<Precision>,
     #[command(flatten)]
     sampling: Sampling,
     #[command(flatten)]
@@ -48,11 +55,18 @@ impl Args {
     /// A fresh model, or one with the weights of a checkpoint.
     fn model(&self) -> Result<Gpt> {
         tch::manual_seed(self.lab.seed.into());
-        let model = match &self.weights {
+        let mut model = match &self.weights {
             Some(path) => Gpt::from_pretrained(path, self.lab.device)?,
             None => Gpt::new(Config::new(self.size()), self.lab.device),
         };
+        model.precision = self.precision()?;
         Ok(model)
+    }
+
+    fn precision(&self) -> Result<Precision> {
+        let fast = bf16_is_fast(self.lab.device)?;
+        let default = if fast { Precision::Bfloat16 } else { Precision::Float32 };
+        Ok(self.precision.unwrap_or(default))
     }
 
     /// B and T: how many sequences a batch has, and how many tokens each.
@@ -108,6 +122,33 @@ enum Size {
     Gpt2Xl,
 }
 
+#[derive(Clone, Copy, Debug, PartialEq, ValueEnum)]
+enum Precision {
+    /// 8 bits of exponent, 23 of fraction
+    Float32,
+    /// float32 whose factors are rounded to 10 bits of fraction, on NVIDIA GPUs
+    Tf32,
+    /// 8 bits of exponent, 7 of fraction; sums and weights stay in float32
+    Bfloat16,
+}
+
+impl Precision {
+    /// Runs a forward pass.
+    fn run<T>(self, device: Device, forward: impl FnOnce() -> T) -> T {
+        let float32 =
+            if self == Self::Float32 { Float32Matmul::Highest } else { Float32Matmul::High };
+        set_float32_matmul_precision(float32).expect("libtorch knows both");
+        // Flash attention multiplies small tiles, and a CPU is no faster at those in bfloat16.
+        let flash = !(self == Self::Bfloat16 && device == Device::Cpu);
+        set_flash_attention(flash).expect("libtorch can do without");
+        match self {
+            Self::Bfloat16 => tch_ext::autocast(device, Kind::BFloat16, forward)
+                .expect("libtorch casts to bfloat16 on every device"),
+            _ => forward(),
+        }
+    }
+}
+
 /// The sizes of a model.
 #[derive(Clone, Copy, Debug, PartialEq)]
 struct Config {
@@ -127,7 +168,8 @@ impl Config {
             Size::Gpt2Large => (1024, 36, 20, 1280),
             Size::Gpt2Xl => (1024, 48, 25, 1600),
         };
-        Self { block_size, vocab_size: 50_257, n_layer, n_head, n_embd }
+        // The next multiple of 128 after 50,257: hardware likes to cut a matrix into even blocks.
+        Self { block_size, vocab_size: 50_304, n_layer, n_head, n_embd }
     }
 
     /// The standard deviation with which a layer starts that writes into the residual stream. Two
@@ -277,8 +319,9 @@ fn embedding(p: nn::Path, n: i64, n_embd: i64) -> nn::Embedding {
 struct Gpt {
     vs: nn::VarStore,
     config: Config,
-    wte: nn::Embedding, // word token embedding, and the matrix that makes the logits
-    wpe: nn::Embedding, // word position embedding
+    precision: Precision, // of a training's forward pass
+    wte: nn::Embedding,   // word token embedding, and the matrix that makes the logits
+    wpe: nn::Embedding,   // word position embedding
     h: Vec<Block>,
     ln_f: nn::LayerNorm,
 }
@@ -293,6 +336,7 @@ impl Gpt {
             wpe: embedding(&p / "wpe", config.block_size, c),
             h: (0..config.n_layer).map(|i| Block::new(&p / "h" / i, &config)).collect(),
             ln_f: nn::layer_norm(&p / "ln_f", vec![c], Default::default()),
+            precision: Precision::Float32,
             config,
             vs,
         }
@@ -337,8 +381,10 @@ impl Gpt {
 
     /// Mean cross-entropy in nats per token, a tensor of no dimension.
     fn loss(&self, idx: &Tensor, targets: &Tensor) -> Tensor {
-        let logits = self.forward(idx).flatten(0, 1); // (B·T, V)
-        logits.cross_entropy_for_logits(&targets.flatten(0, 1)) // (B·T) → ()
+        self.precision.run(self.vs.device(), || {
+            let logits = self.forward(idx).flatten(0, 1); // (B·T, V)
+            logits.cross_entropy_for_logits(&targets.flatten(0, 1)) // (B·T) → ()
+        })
     }
 
     /// The mean loss over the first batches of `val`.
@@ -360,6 +406,7 @@ impl Gpt {
         for _ in 0..sampling.max_new_tokens {
             let seen = x.size()[1].min(self.config.block_size);
             let logits = self.forward(&x.narrow(1, -seen, seen)).select(1, -1); // (B, V)
+            let logits = logits.narrow(1, 0, self.config.vocab_size.min(END_OF_TEXT + 1)); // no padding
             x = Tensor::cat(&[x, sample(&logits, sampling, rng)], 1); // (B, T + 1)
         }
         Vec::try_from(x).expect("two dimensions of integers")
@@ -481,6 +528,8 @@ fn lesson() -> Result<()> {
     let model = args.model()?;
     let parameters = model.vs.trainable_variables().iter().map(|p| p.numel() as i64).sum();
     println!("{:?}\n{} parameters, {:?}", model.config, grouped(parameters), args.lab.device);
+    let fast = bf16_is_fast(args.lab.device)?;
+    println!("precision: {:?}; fast at bfloat16 here: {fast}", model.precision);
     let v = model.config.vocab_size;
     ensure!(v > END_OF_TEXT, "--weights: GPT-2's tokens do not fit a vocabulary of {v}");
     let (b, t) = args.batch();
@@ -492,10 +541,10 @@ fn lesson() -> Result<()> {
     let loss_at_init = model.evaluate(&mut val);
     let learning_rate = args.learning_rate();
     let steps = args.lab.steps(MAX_STEPS);
-    log.start("flash attention", steps);
+    log.start("mixed precision", steps);
     let val_loss = fit(&model, [&mut train, &mut val], steps, learning_rate, &mut log)?;
     write(&model, &tokenizer, &args)?;
-    proof::print(&model, [loss_at_init, val_loss], floor, &mut val, &args.lab)?;
+    proof::print(&model, [loss_at_init, val_loss], floor, &mut train, &args)?;
     log.finish(floor)
 }
 
