@@ -1,28 +1,36 @@
-// step08_mixed_precision: products in bfloat16, sums and weights in float32
+// step09_optimizer: AdamW in a dozen lines, and how GPT-3 used it
 //
-// New since step07: the forward pass runs under autocast, which rounds what goes into a matrix product
-// to bfloat16 where the hardware has instructions for it; and a vocabulary of a rounder size.
+// New since step08: an optimizer of our own, by hand and fused; matrices decay and vectors do not;
+// gradients are clipped; the learning rate warms up and then falls along a cosine.
 //
-// Run:  cargo run --bin step08_mixed_precision
-//       cargo run --bin step08_mixed_precision -- --precision float32
-// See:  time, memory and loss of each precision, side by side.
+// Run:  cargo run --bin step09_optimizer
+//       cargo run --bin step09_optimizer -- --by-hand
+// See:  by hand and fused take the same step, in different times; a gradient's norm in every line.
 
 use anyhow::{Context, Result, ensure};
 use clap::{Parser, ValueEnum};
 use lab::{Corpus, Flags, Log, Rng, Weights, grouped};
 use std::{
+    f64::consts::PI,
     path::{Path, PathBuf},
     process::ExitCode,
 };
-use tch::nn::{self, Module, OptimizerConfig};
+use tch::nn::{self, Module};
 use tch::{Device, Kind, Tensor};
+use tch_ext::optim::{self, clear_grads, fused_adamw};
 use tch_ext::precision::{Float32Matmul, bf16_is_fast, set_float32_matmul_precision};
 use tch_ext::set_flash_attention;
 
-#[path = "proofs/step08.rs"]
+#[path = "proofs/step09.rs"]
 mod proof;
 
 const MAX_STEPS: usize = 150;
+const WARMUP_STEPS: usize = 15;
+const MIN_LR: f64 = 0.1; // as a share of the highest
+const BETAS: (f64, f64) = (0.9, 0.95);
+const EPS: f64 = 1e-8;
+const WEIGHT_DECAY: f64 = 0.1;
+const MAX_NORM: f64 = 1.0;
 const EVAL_INTERVAL: usize = 25;
 const EVAL_BATCHES: usize = 10;
 const STD: f64 = 0.02; // of the weights at the start
@@ -40,6 +48,9 @@ struct Args {
     /// How to multiply matrices [default: bfloat16 where the hardware is fast at it, else float32]
     #[arg(long)]
     precision: Option<Precision>,
+    /// Take AdamW's steps by the lines in this file, instead of libtorch's fused operation
+    #[arg(long)]
+    by_hand: bool,
     #[command(flatten)]
     sampling: Sampling,
     #[command(flatten)]
@@ -78,8 +89,8 @@ impl Args {
         }
     }
 
-    fn learning_rate(&self) -> f64 {
-        if self.size() == Size::Tiny { 1e-3 } else { 3e-4 }
+    fn max_lr(&self) -> f64 {
+        if self.size() == Size::Tiny { 2e-3 } else { 6e-4 }
     }
 }
 
@@ -477,26 +488,121 @@ impl DataLoader {
     }
 }
 
+/// The learning rate of a step: up to `max_lr` in a line, then down along half a cosine.
+fn learning_rate(step: usize, steps: usize, max_lr: f64) -> f64 {
+    let warmup = WARMUP_STEPS.min(steps / 2);
+    if step < warmup {
+        return max_lr * (step + 1) as f64 / warmup as f64;
+    }
+    let progress = (step - warmup) as f64 / (steps - warmup) as f64; // 0 … 1
+    let cosine = 0.5 * (1.0 + (PI * progress).cos()); // 1 … 0
+    max_lr * (MIN_LR + cosine * (1.0 - MIN_LR))
+}
+
+/// Parameters that share a weight decay, each with the running means of its gradient.
+struct Group {
+    weight_decay: f64,
+    params: Vec<Tensor>,
+    exp_avgs: Vec<Tensor>,    // of the gradient
+    exp_avg_sqs: Vec<Tensor>, // of its square
+}
+
+/// AdamW: Loshchilov and Hutter, https://arxiv.org/abs/1711.05101
+struct AdamW {
+    groups: [Group; 2],
+    step: i64,
+    by_hand: bool,
+}
+
+impl AdamW {
+    /// Matrices and tables decay; biases and the gains of layer norms, which are vectors, do not.
+    fn new(parameters: Vec<Tensor>, by_hand: bool) -> Self {
+        let (matrices, vectors) = parameters.into_iter().partition(|p| p.dim() >= 2);
+        let group = |params: Vec<Tensor>, weight_decay| {
+            let zeros = || params.iter().map(|p| p.detach().zeros_like()).collect();
+            Group { weight_decay, exp_avgs: zeros(), exp_avg_sqs: zeros(), params }
+        };
+        Self { groups: [group(matrices, WEIGHT_DECAY), group(vectors, 0.0)], step: 0, by_hand }
+    }
+
+    /// Shortens the gradient, all parameters' as one vector, to MAX_NORM. Returns the norm it had.
+    fn clip_grad_norm(&self) -> f64 {
+        let grads = || self.groups.iter().flat_map(|group| &group.params).map(Tensor::grad);
+        let norms: Vec<Tensor> = grads().map(|grad| grad.norm()).collect();
+        let norm = Tensor::stack(&norms, 0).norm().double_value(&[]);
+        if norm > MAX_NORM {
+            grads().for_each(|mut grad| grad *= MAX_NORM / norm);
+        }
+        norm
+    }
+
+    /// Takes a step down the gradients, and clears them.
+    fn step(&mut self, lr: f64) -> Result<()> {
+        let _guard = tch::no_grad_guard();
+        self.step += 1;
+        for group in &mut self.groups {
+            match self.by_hand {
+                true => group.step_by_hand(self.step, lr),
+                false => group.step_fused(self.step, lr)?,
+            }
+            clear_grads(&group.params)?;
+        }
+        Ok(())
+    }
+}
+
+impl Group {
+    fn step_by_hand(&mut self, step: i64, lr: f64) {
+        let (beta1, beta2) = BETAS;
+        for ((p, m), v) in self.params.iter_mut().zip(&mut self.exp_avgs).zip(&mut self.exp_avg_sqs)
+        {
+            let grad = p.grad();
+            *m = &*m * beta1 + &grad * (1.0 - beta1);
+            *v = &*v * beta2 + grad.square() * (1.0 - beta2);
+            // Both began at 0 and are too small by the share that they have not seen yet.
+            let m_hat = &*m / (1.0 - beta1.powf(step as f64));
+            let v_hat = &*v / (1.0 - beta2.powf(step as f64));
+            *p *= 1.0 - lr * self.weight_decay;
+            *p -= lr * m_hat / (v_hat.sqrt() + EPS);
+        }
+    }
+
+    /// The same in one pass over each parameter's memory.
+    fn step_fused(&mut self, step: i64, lr: f64) -> Result<()> {
+        let Self { weight_decay, params, exp_avgs, exp_avg_sqs } = self;
+        let grads: Vec<Tensor> = params.iter().map(Tensor::grad).collect();
+        let step = Tensor::from(step as f32).to(params[0].device());
+        let steps: Vec<Tensor> = params.iter().map(|_| step.shallow_clone()).collect();
+        let (beta1, beta2) = BETAS;
+        let adamw = optim::AdamW { lr, beta1, beta2, weight_decay: *weight_decay, eps: EPS };
+        Ok(fused_adamw(params, &grads, exp_avgs, exp_avg_sqs, &steps, adamw)?)
+    }
+}
+
 /// Trains `model` and returns its loss on `val`, text that it never saw.
 fn fit(
     model: &Gpt,
     [train, val]: [&mut DataLoader; 2],
     steps: usize,
-    learning_rate: f64,
+    args: &Args,
     log: &mut Log,
 ) -> Result<f64> {
-    let mut optimizer = nn::AdamW::default().build(&model.vs, learning_rate)?;
+    let mut optimizer = AdamW::new(model.vs.trainable_variables(), args.by_hand);
+    let mut val_loss = model.evaluate(val);
+    log.line(0, &[("val", val_loss)])?;
     for step in 0..steps {
-        if step % EVAL_INTERVAL == 0 {
-            log.line(step, &[("val", model.evaluate(val))])?;
-        }
+        let lr = learning_rate(step, steps, args.max_lr());
         let (x, y) = train.next_batch();
         let loss = model.loss(&x, &y);
-        optimizer.backward_step(&loss);
+        loss.backward();
+        let norm = optimizer.clip_grad_norm();
+        optimizer.step(lr)?;
         log.step(loss.double_value(&[]), x.numel() as i64);
+        if (step + 1) % EVAL_INTERVAL == 0 || step + 1 == steps {
+            val_loss = model.evaluate(val);
+            log.line(step + 1, &[("val", val_loss), ("lr", lr), ("norm", norm)])?;
+        }
     }
-    let val_loss = model.evaluate(val);
-    log.line(steps, &[("val", val_loss)])?;
     Ok(val_loss)
 }
 
@@ -539,12 +645,11 @@ fn lesson() -> Result<()> {
     let mut val = DataLoader::new(tokens(&corpus.val), b, t)?;
     let floor = corpus.floor(val.tokens.numel());
     let loss_at_init = model.evaluate(&mut val);
-    let learning_rate = args.learning_rate();
     let steps = args.lab.steps(MAX_STEPS);
-    log.start("mixed precision", steps);
-    let val_loss = fit(&model, [&mut train, &mut val], steps, learning_rate, &mut log)?;
+    log.start("optimizer", steps);
+    let val_loss = fit(&model, [&mut train, &mut val], steps, &args, &mut log)?;
     write(&model, &tokenizer, &args)?;
-    proof::print(&model, [loss_at_init, val_loss], floor, &mut train, &args)?;
+    proof::print(&model, [loss_at_init, val_loss], floor, &mut train)?;
     log.finish(floor)
 }
 

@@ -33,55 +33,81 @@ fn fixture(file: &str, name: &str) -> Tensor {
     found.unwrap_or_else(|| panic!("{file} has no {name}")).1
 }
 
-mod step08 {
-    use super::{ids, relative};
+mod step09 {
+    use super::{fixture, relative};
     include!("../steps/lesson.rs");
 
-    fn small() -> Gpt {
-        Gpt::new(Config { vocab_size: 300, ..Config::new(Size::Tiny) }, Device::Cpu)
-    }
+    const FILE: &str = "adamw.safetensors";
 
-    fn gradient(model: &Gpt) -> Tensor {
-        let parameters = model.vs.trainable_variables();
-        assert!(
-            parameters.iter().all(|p| p.kind() == Kind::Float && p.grad().kind() == Kind::Float)
-        );
-        let all: Vec<Tensor> = parameters.iter().map(|p| p.grad().reshape([-1])).collect();
-        Tensor::cat(&all, 0)
-    }
-
-    #[test]
-    fn bfloat16_is_near_float32_and_no_more_than_that() {
-        let x = ids(4 * 32, 300).view([4, 32]);
-        let y = x.roll(-1, 1);
-        let mut model = small();
-        let mut outcome = |precision| {
-            model.precision = precision;
-            model.vs.trainable_variables().into_iter().for_each(|mut p| p.zero_grad());
-            let loss = model.loss(&x, &y);
-            loss.backward();
-            (loss.double_value(&[]), gradient(&model))
-        };
-        let (full, full_gradient) = outcome(Precision::Float32);
-        let (half, half_gradient) = outcome(Precision::Bfloat16);
-        // A factor is rounded by up to 1/256, in either direction: over many, far less is left.
-        assert!((full - half).abs() < 2e-3 * full, "{full} {half}");
-        let distance = relative(&half_gradient, &full_gradient);
-        assert!(distance < 2e-2, "{distance}");
-        assert!(distance > 1e-5, "it was float32 all along: {distance}");
+    /// Takes five steps with the fixture's gradients and compares with PyTorch's parameters after each.
+    fn follows_pytorch(take: impl Fn(&mut Group, i64)) {
+        let params: Vec<Tensor> =
+            (0..2).map(|p| fixture(FILE, &format!("before.{p}")).set_requires_grad(true)).collect();
+        let zeros = || params.iter().map(|p| p.detach().zeros_like()).collect();
+        let (exp_avgs, exp_avg_sqs) = (zeros(), zeros());
+        let mut group = Group { weight_decay: 0.1, params, exp_avgs, exp_avg_sqs };
+        for step in 1..=5 {
+            for (p, parameter) in group.params.iter_mut().enumerate() {
+                parameter.zero_grad();
+                let grad = fixture(FILE, &format!("grad.{step}.{p}"));
+                (&*parameter * grad).sum(Kind::Float).backward();
+            }
+            tch::no_grad(|| take(&mut group, step));
+            for (p, parameter) in group.params.iter().enumerate() {
+                let expected = fixture(FILE, &format!("after.{step}.{p}"));
+                // A few roundings of float32 a step.
+                assert!(relative(parameter, &expected) < 1e-6, "step {step}");
+            }
+        }
     }
 
     #[test]
-    fn padding_is_never_written() {
-        let mut model = small();
-        model.config.vocab_size = 50_304;
-        model.wte = embedding(&model.vs.root() / "padded", 50_304, model.config.n_embd);
-        let _guard = tch::no_grad_guard();
-        // The padding's rows are the likeliest by far.
-        let _ = model.ln_f.bs.as_mut().unwrap().fill_(1.0);
-        let _ = model.wte.ws.narrow(0, 50_257, 47).fill_(5.0);
-        let args = Args::try_parse_from(["step08", "--temperature", "0"]).unwrap();
-        let written = model.generate(&[1, 2], &args.sampling, &mut Rng::new(1));
-        assert!(written.iter().flatten().all(|&id| id <= END_OF_TEXT));
+    fn by_hand_is_pytorchs_adamw() {
+        follows_pytorch(|group, step| group.step_by_hand(step, 1e-2));
+    }
+
+    #[test]
+    fn fused_is_pytorchs_adamw() {
+        follows_pytorch(|group, step| group.step_fused(step, 1e-2).unwrap());
+    }
+
+    #[test]
+    fn matrices_decay_and_vectors_do_not() {
+        let config = Config { vocab_size: 300, ..Config::new(Size::Tiny) };
+        let model = Gpt::new(config, Device::Cpu);
+        let [matrices, vectors] = AdamW::new(model.vs.trainable_variables(), false).groups;
+        assert_eq!((matrices.weight_decay, vectors.weight_decay), (0.1, 0.0));
+        assert_eq!(matrices.params.len() + vectors.params.len(), model.vs.variables().len());
+        assert!(matrices.params.iter().all(|p| p.dim() == 2));
+        assert!(vectors.params.iter().all(|p| p.dim() == 1));
+    }
+
+    #[test]
+    fn clipping_shortens_to_the_limit_and_leaves_short_gradients() {
+        let parameter =
+            |value: f64| Tensor::full([4, 4], value, tch::kind::FLOAT_CPU).set_requires_grad(true);
+        for (value, norm) in [(1.0, 8.0), (0.01, 0.08)] {
+            let (a, b) = (parameter(value), parameter(value));
+            ((&a * &a).sum(Kind::Float) * 0.5 + (&b * &b).sum(Kind::Float) * 0.5 * 3f64.sqrt())
+                .backward();
+            let optimizer = AdamW::new(vec![a.shallow_clone(), b.shallow_clone()], false);
+            let measured = optimizer.clip_grad_norm(); // √(16 + 3 · 16) = 8
+            assert!((measured - norm).abs() < 1e-5 * norm, "{measured}");
+            let left =
+                (a.grad().square().sum(Kind::Double) + b.grad().square().sum(Kind::Double)).sqrt();
+            assert!((left.double_value(&[]) - norm.min(MAX_NORM)).abs() < 1e-5);
+        }
+    }
+
+    #[test]
+    fn the_rate_rises_in_a_line_and_falls_to_a_tenth() {
+        let rate = |step| learning_rate(step, 100, 1.0);
+        assert_eq!(rate(0), 1.0 / WARMUP_STEPS as f64);
+        assert_eq!(rate(WARMUP_STEPS - 1), 1.0);
+        assert!((1..WARMUP_STEPS).all(|step| rate(step) > rate(step - 1)));
+        assert!((WARMUP_STEPS + 1..100).all(|step| rate(step) < rate(step - 1)));
+        assert!(rate(99) > 0.1 && rate(99) < 0.101);
+        assert!((rate((WARMUP_STEPS + 100) / 2) - 0.55).abs() < 0.01); // half way down
+        assert!((0..2).all(|step| learning_rate(step, 2, 1.0) <= 1.0)); // a very short run
     }
 }
