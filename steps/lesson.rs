@@ -1,11 +1,12 @@
-// step09_optimizer: AdamW in a dozen lines, and how GPT-3 used it
+// step10_grad_accumulation: a batch of any size on a machine of any size
 //
-// New since step08: an optimizer of our own, by hand and fused; matrices decay and vectors do not;
-// gradients are clipped; the learning rate warms up and then falls along a cosine.
+// New since step09: the gradients of several micro-batches are added up before the optimizer takes a
+// step, so that it sees a batch far larger than the memory could hold at once.
 //
-// Run:  cargo run --bin step09_optimizer
-//       cargo run --bin step09_optimizer -- --by-hand
-// See:  by hand and fused take the same step, in different times; a gradient's norm in every line.
+// Run:  cargo run --bin step10_grad_accumulation
+//       cargo run --bin step10_grad_accumulation -- --total-batch-size 4096 --batch-size 2
+// See:  the gradient of one large batch and that of its parts, added up, are the same; without the
+//       shares they are not.
 
 use anyhow::{Context, Result, ensure};
 use clap::{Parser, ValueEnum};
@@ -21,10 +22,10 @@ use tch_ext::optim::{self, clear_grads, fused_adamw};
 use tch_ext::precision::{Float32Matmul, bf16_is_fast, set_float32_matmul_precision};
 use tch_ext::set_flash_attention;
 
-#[path = "proofs/step09.rs"]
+#[path = "proofs/step10.rs"]
 mod proof;
 
-const MAX_STEPS: usize = 150;
+const MAX_STEPS: usize = 50;
 const WARMUP_STEPS: usize = 15;
 const MIN_LR: f64 = 0.1; // as a share of the highest
 const BETAS: (f64, f64) = (0.9, 0.95);
@@ -48,6 +49,12 @@ struct Args {
     /// How to multiply matrices [default: bfloat16 where the hardware is fast at it, else float32]
     #[arg(long)]
     precision: Option<Precision>,
+    /// Tokens that a step of the optimizer sees [default: 2,048; 524,288 of gpt2 on a GPU]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(i64).range(1..))]
+    total_batch_size: Option<i64>,
+    /// B: sequences computed at once; with fewer, the same gradient takes less memory
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(i64).range(1..))]
+    batch_size: Option<i64>,
     /// Take AdamW's steps by the lines in this file, instead of libtorch's fused operation
     #[arg(long)]
     by_hand: bool,
@@ -82,11 +89,24 @@ impl Args {
 
     /// B and T: how many sequences a batch has, and how many tokens each.
     fn batch(&self) -> (i64, i64) {
-        match self.size() {
+        let (b, t) = match self.size() {
             Size::Tiny => (8, 64),
             _ if self.lab.device.is_cuda() => (16, 1024),
             _ => (4, 64),
-        }
+        };
+        (self.batch_size.unwrap_or(b), t)
+    }
+
+    /// How many sequences of `t` tokens a step of the optimizer sees.
+    fn sequences(&self, t: i64) -> Result<i64> {
+        let total = self.total_batch_size.unwrap_or(if t < 1024 { 2048 } else { 524_288 });
+        let n = total / t;
+        ensure!(
+            total == n * t,
+            "--total-batch-size: {total} tokens are no whole number of sequences of {t}; take {}",
+            (n + 1) * t
+        );
+        Ok(n)
     }
 
     fn max_lr(&self) -> f64 {
@@ -403,7 +423,7 @@ impl Gpt {
         let _guard = tch::no_grad_guard();
         val.position = 0;
         let losses = (0..EVAL_BATCHES).map(|_| {
-            let (x, y) = val.next_batch();
+            let (x, y) = val.next_batch(val.batch_size);
             self.loss(&x, &y).double_value(&[])
         });
         losses.sum::<f64>() / EVAL_BATCHES as f64
@@ -476,8 +496,8 @@ impl DataLoader {
     }
 
     /// What the model sees, and, one token further on, what it should say. Both are (B, T).
-    fn next_batch(&mut self) -> (Tensor, Tensor) {
-        let (b, t) = (self.batch_size, self.sequence_length);
+    fn next_batch(&mut self, b: i64) -> (Tensor, Tensor) {
+        let t = self.sequence_length;
         if self.position + b * t >= self.tokens.size()[0] {
             self.position = 0;
         }
@@ -579,6 +599,24 @@ impl Group {
     }
 }
 
+/// Leaves the gradient of the mean loss over the next `sequences` in the parameters, computed in
+/// micro-batches of B sequences, the last of which may be smaller. Returns that loss.
+fn backward(model: &Gpt, train: &mut DataLoader, sequences: i64) -> f64 {
+    let mut loss = 0.0;
+    let mut left = sequences;
+    while left > 0 {
+        let b = left.min(train.batch_size);
+        let (x, y) = train.next_batch(b);
+        // A micro-batch's loss is a mean of its own; in the mean of all it has the weight of its share.
+        let share = b as f64 / sequences as f64;
+        let micro_loss = model.loss(&x, &y) * share;
+        micro_loss.backward(); // adds to the gradients that are there
+        loss += micro_loss.double_value(&[]);
+        left -= b;
+    }
+    loss
+}
+
 /// Trains `model` and returns its loss on `val`, text that it never saw.
 fn fit(
     model: &Gpt,
@@ -587,17 +625,16 @@ fn fit(
     args: &Args,
     log: &mut Log,
 ) -> Result<f64> {
+    let sequences = args.sequences(train.sequence_length)?;
     let mut optimizer = AdamW::new(model.vs.trainable_variables(), args.by_hand);
     let mut val_loss = model.evaluate(val);
     log.line(0, &[("val", val_loss)])?;
     for step in 0..steps {
         let lr = learning_rate(step, steps, args.max_lr());
-        let (x, y) = train.next_batch();
-        let loss = model.loss(&x, &y);
-        loss.backward();
+        let loss = backward(model, train, sequences);
         let norm = optimizer.clip_grad_norm();
         optimizer.step(lr)?;
-        log.step(loss.double_value(&[]), x.numel() as i64);
+        log.step(loss, sequences * train.sequence_length);
         if (step + 1) % EVAL_INTERVAL == 0 || step + 1 == steps {
             val_loss = model.evaluate(val);
             log.line(step + 1, &[("val", val_loss), ("lr", lr), ("norm", norm)])?;
@@ -642,14 +679,18 @@ fn lesson() -> Result<()> {
     let t = t.min(model.config.block_size);
     let tokens = |text: &str| Tensor::from_slice(&tokenizer.encode(text)).to(args.lab.device);
     let mut train = DataLoader::new(tokens(&corpus.train), b, t)?;
-    let mut val = DataLoader::new(tokens(&corpus.val), b, t)?;
+    let val = tokens(&corpus.val);
+    let sequences_of_val = (val.size()[0] - 1) / t;
+    let mut val = DataLoader::new(val, b.min(sequences_of_val).max(1), t)?;
     let floor = corpus.floor(val.tokens.numel());
+    let n = args.sequences(t)?;
+    println!("a step: {n} sequences of {t} tokens, at most {b} of them at once");
     let loss_at_init = model.evaluate(&mut val);
     let steps = args.lab.steps(MAX_STEPS);
-    log.start("optimizer", steps);
+    log.start("gradient accumulation", steps);
     let val_loss = fit(&model, [&mut train, &mut val], steps, &args, &mut log)?;
     write(&model, &tokenizer, &args)?;
-    proof::print(&model, [loss_at_init, val_loss], floor, &mut train)?;
+    proof::print(&model, [loss_at_init, val_loss], floor, &mut train, &args)?;
     log.finish(floor)
 }
 

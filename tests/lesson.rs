@@ -33,81 +33,40 @@ fn fixture(file: &str, name: &str) -> Tensor {
     found.unwrap_or_else(|| panic!("{file} has no {name}")).1
 }
 
-mod step09 {
-    use super::{fixture, relative};
+mod step10 {
+    use super::{ids, relative};
     include!("../steps/lesson.rs");
 
-    const FILE: &str = "adamw.safetensors";
-
-    /// Takes five steps with the fixture's gradients and compares with PyTorch's parameters after each.
-    fn follows_pytorch(take: impl Fn(&mut Group, i64)) {
-        let params: Vec<Tensor> =
-            (0..2).map(|p| fixture(FILE, &format!("before.{p}")).set_requires_grad(true)).collect();
-        let zeros = || params.iter().map(|p| p.detach().zeros_like()).collect();
-        let (exp_avgs, exp_avg_sqs) = (zeros(), zeros());
-        let mut group = Group { weight_decay: 0.1, params, exp_avgs, exp_avg_sqs };
-        for step in 1..=5 {
-            for (p, parameter) in group.params.iter_mut().enumerate() {
-                parameter.zero_grad();
-                let grad = fixture(FILE, &format!("grad.{step}.{p}"));
-                (&*parameter * grad).sum(Kind::Float).backward();
-            }
-            tch::no_grad(|| take(&mut group, step));
-            for (p, parameter) in group.params.iter().enumerate() {
-                let expected = fixture(FILE, &format!("after.{step}.{p}"));
-                // A few roundings of float32 a step.
-                assert!(relative(parameter, &expected) < 1e-6, "step {step}");
-            }
+    #[test]
+    fn parts_of_any_size_have_the_gradient_of_the_whole() {
+        tch::manual_seed(1);
+        let model = Gpt::new(Config { vocab_size: 300, ..Config::new(Size::Tiny) }, Device::Cpu);
+        let gradient = |micro_batch| {
+            let mut train = DataLoader::new(ids(10 * 16 + 1, 300), micro_batch, 16).unwrap();
+            let loss = backward(&model, &mut train, 10);
+            let parameters = model.vs.trainable_variables();
+            let all: Vec<Tensor> = parameters.iter().map(|p| p.grad().reshape([-1])).collect();
+            let all = Tensor::cat(&all, 0);
+            parameters.into_iter().for_each(|mut p| p.zero_grad());
+            (loss, all)
+        };
+        let (loss, whole) = gradient(10);
+        for micro_batch in [1, 2, 3, 4, 7] {
+            let (loss_of_parts, parts) = gradient(micro_batch);
+            assert!((loss - loss_of_parts).abs() < 1e-5 * loss);
+            assert!(relative(&parts, &whole) < 1e-5, "{micro_batch} at a time");
         }
     }
 
     #[test]
-    fn by_hand_is_pytorchs_adamw() {
-        follows_pytorch(|group, step| group.step_by_hand(step, 1e-2));
-    }
-
-    #[test]
-    fn fused_is_pytorchs_adamw() {
-        follows_pytorch(|group, step| group.step_fused(step, 1e-2).unwrap());
-    }
-
-    #[test]
-    fn matrices_decay_and_vectors_do_not() {
-        let config = Config { vocab_size: 300, ..Config::new(Size::Tiny) };
-        let model = Gpt::new(config, Device::Cpu);
-        let [matrices, vectors] = AdamW::new(model.vs.trainable_variables(), false).groups;
-        assert_eq!((matrices.weight_decay, vectors.weight_decay), (0.1, 0.0));
-        assert_eq!(matrices.params.len() + vectors.params.len(), model.vs.variables().len());
-        assert!(matrices.params.iter().all(|p| p.dim() == 2));
-        assert!(vectors.params.iter().all(|p| p.dim() == 1));
-    }
-
-    #[test]
-    fn clipping_shortens_to_the_limit_and_leaves_short_gradients() {
-        let parameter =
-            |value: f64| Tensor::full([4, 4], value, tch::kind::FLOAT_CPU).set_requires_grad(true);
-        for (value, norm) in [(1.0, 8.0), (0.01, 0.08)] {
-            let (a, b) = (parameter(value), parameter(value));
-            ((&a * &a).sum(Kind::Float) * 0.5 + (&b * &b).sum(Kind::Float) * 0.5 * 3f64.sqrt())
-                .backward();
-            let optimizer = AdamW::new(vec![a.shallow_clone(), b.shallow_clone()], false);
-            let measured = optimizer.clip_grad_norm(); // √(16 + 3 · 16) = 8
-            assert!((measured - norm).abs() < 1e-5 * norm, "{measured}");
-            let left =
-                (a.grad().square().sum(Kind::Double) + b.grad().square().sum(Kind::Double)).sqrt();
-            assert!((left.double_value(&[]) - norm.min(MAX_NORM)).abs() < 1e-5);
-        }
-    }
-
-    #[test]
-    fn the_rate_rises_in_a_line_and_falls_to_a_tenth() {
-        let rate = |step| learning_rate(step, 100, 1.0);
-        assert_eq!(rate(0), 1.0 / WARMUP_STEPS as f64);
-        assert_eq!(rate(WARMUP_STEPS - 1), 1.0);
-        assert!((1..WARMUP_STEPS).all(|step| rate(step) > rate(step - 1)));
-        assert!((WARMUP_STEPS + 1..100).all(|step| rate(step) < rate(step - 1)));
-        assert!(rate(99) > 0.1 && rate(99) < 0.101);
-        assert!((rate((WARMUP_STEPS + 100) / 2) - 0.55).abs() < 0.01); // half way down
-        assert!((0..2).all(|step| learning_rate(step, 2, 1.0) <= 1.0)); // a very short run
+    fn a_total_that_cannot_be_cut_is_refused() {
+        let sequences = |args: &[&str]| {
+            Args::try_parse_from([&["step10"], args].concat()).unwrap().sequences(64)
+        };
+        assert_eq!(sequences(&["--total-batch-size", "640"]).unwrap(), 10);
+        let error = sequences(&["--total-batch-size", "650"]).unwrap_err().to_string();
+        assert!(error.contains("650") && error.contains("704"), "{error}");
+        assert!(sequences(&["--total-batch-size", "63"]).is_err());
+        assert!(Args::try_parse_from(["step10", "--batch-size", "0"]).is_err());
     }
 }
