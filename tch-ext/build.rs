@@ -13,9 +13,8 @@ fn main() {
         .include(&headers)
         // Where the compiler knows this flag, it warns about our code alone and not about libtorch's.
         .flag_if_supported(format!("-isystem{}", headers.display()))
-        .files(
-            ["attention", "autocast", "bridge", "memory", "optim", "precision", "random"]
-                .map(|topic| format!("cpp/{topic}.cpp")),
-        )
+        // Debug symbols of torch's headers would take longer than the rest of the build.
+        .debug(false)
+        .file("cpp/all.cpp")
         .compile("tch_ext");
 }
