@@ -1,7 +1,7 @@
+// For the check alone: this package has no programs to link.
 #[path = "../../tch-ext/libtorch.rs"]
 mod libtorch;
 
 fn main() {
-    // For its check only: this package has no programs to link.
-    libtorch::link();
+    libtorch::guard();
 }

@@ -2,7 +2,7 @@
 
 use std::{
     env, fs,
-    path::Path,
+    path::{Path, PathBuf},
     process::{Command, ExitCode, Stdio},
     thread,
 };
@@ -10,7 +10,10 @@ use std::{
 use anyhow::Result;
 use clap::Args;
 
-use crate::{libtorch, own_libtorch, workspace};
+use crate::{
+    libtorch::{self, Fault},
+    own_libtorch, workspace,
+};
 
 /// Say what this machine has, what is wrong with it, and what to do about it
 ///
@@ -21,8 +24,14 @@ pub struct Doctor {}
 
 impl Doctor {
     pub fn run(&self) -> Result<ExitCode> {
-        let folder = own_libtorch().unwrap_or_else(|| workspace().join("libtorch"));
-        let mut rows = vec![rustc(), cxx(), libtorch(&folder), cores(), vector_units(), memory()];
+        let own = own_libtorch();
+        let folder = match &own {
+            Ok(Some(own)) => own.clone(),
+            _ => workspace().join("libtorch"),
+        };
+        let mut rows = vec![rustc(), cxx(), libtorch(&own, &folder)];
+        rows.extend(variables(&folder));
+        rows.extend([cores(), vector_units(), memory()]);
         rows.iter().for_each(Row::print);
         if healthy(&rows) {
             let probed = probe(&folder);
@@ -110,19 +119,32 @@ fn cxx() -> Row {
     }
 }
 
-fn libtorch(folder: &Path) -> Row {
+fn libtorch(own: &Result<Option<PathBuf>, Fault>, folder: &Path) -> Row {
+    if let Err(fault) = own {
+        return fault_row("libtorch", fault);
+    }
     if let Err(why) = libtorch::check(folder) {
         let advice = "`cargo xtask setup`, or point LIBTORCH at a libtorch 2.11.0";
         return Row::bad("libtorch", why).advise(advice);
     }
-    let origin = match own_libtorch() {
-        Some(_) if folder.join("version.py").exists() => "pip's PyTorch, by your LIBTORCH",
-        Some(_) => "by your LIBTORCH",
-        None => "from setup",
+    let origin = match own {
+        Ok(Some(_)) if folder.join("version.py").exists() => "pip's PyTorch, by your LIBTORCH",
+        Ok(Some(_)) => "by your LIBTORCH",
+        _ => "from setup",
     };
     let kind = if libtorch::has_cuda(folder) { "with CUDA" } else { "for CPUs" };
     let version = libtorch::VERSION;
     Row::good("libtorch", format!("{version} {kind} in {} ({origin})", folder.display()))
+}
+
+/// Only where something is wrong: these variables are not meant to be set here.
+fn variables(folder: &Path) -> Option<Row> {
+    let fault = libtorch::check_variables(folder).err()?;
+    Some(fault_row("environment", &fault))
+}
+
+fn fault_row(name: &str, fault: &Fault) -> Row {
+    Row::bad(name, &fault.what).advise(&fault.way_out)
 }
 
 fn cores() -> Row {

@@ -15,7 +15,6 @@ mod steps;
 mod variations;
 
 // The build scripts' own check, so that setup, doctor and the build always agree.
-#[allow(dead_code)]
 #[path = "../../tch-ext/libtorch.rs"]
 mod libtorch;
 
@@ -73,8 +72,8 @@ fn workspace() -> &'static Path {
 
 /// The libtorch of the user's own, if `LIBTORCH` names one. Within the repository cargo always sets
 /// the variable (`.cargo/config.toml`): to the folder that setup fills, unless the user set it.
-fn own_libtorch() -> Option<PathBuf> {
-    let libtorch = PathBuf::from(env::var_os("LIBTORCH")?);
-    let own = !libtorch.as_os_str().is_empty() && libtorch != workspace().join("libtorch");
-    own.then_some(libtorch)
+fn own_libtorch() -> Result<Option<PathBuf>, libtorch::Fault> {
+    let setups = workspace().join("libtorch");
+    let own = env::var_os("LIBTORCH").filter(|value| Path::new(value) != setups);
+    own.map(|value| libtorch::folder(&value)).transpose()
 }

@@ -79,8 +79,9 @@ pub struct Setup {
 
 impl Setup {
     pub fn run(&self) -> Result<()> {
-        let own = own_libtorch();
+        let own = own_libtorch()?;
         let found = own.as_deref().unwrap_or(&self.into);
+        libtorch::check_variables(found)?;
         match (self.check(found), &own) {
             (Ok(()), _) => {
                 println!("libtorch 2.11.0 is in {}: nothing to do", found.display());
