@@ -7,7 +7,7 @@ use std::env::consts::{DLL_PREFIX, DLL_SUFFIX};
 use std::ffi::OsStr;
 use std::fmt::{self, Display, Formatter};
 use std::path::{Path, PathBuf};
-use std::{env, fs};
+use std::{env, fs, io, process};
 
 /// The one version that our tch binds.
 pub const VERSION: &str = "2.11.0";
@@ -305,13 +305,66 @@ pub fn has_cuda(libtorch: &Path) -> bool {
 }
 
 fn link_programs(libtorch: &Path) {
-    // Windows has no rpath: its programs look along PATH.
+    let lib = libtorch.join("lib");
     if cfg!(unix) {
-        println!("cargo::rustc-link-arg=-Wl,-rpath,{}", libtorch.join("lib").display());
+        // `-Wl,` would split a path with a comma in it.
+        for argument in ["-rpath", lib.to_str().expect("was UTF-8 in the variable")] {
+            println!("cargo::rustc-link-arg=-Xlinker");
+            println!("cargo::rustc-link-arg={argument}");
+        }
     }
-    // Nothing in a program names libtorch_cuda, which registers itself when it is loaded, so a linker
-    // that drops unneeded libraries would drop it, and CUDA would silently not be there.
-    if cfg!(target_os = "linux") && has_cuda(libtorch) {
-        println!("cargo::rustc-link-arg=-Wl,--push-state,--no-as-needed,-ltorch_cuda,--pop-state");
+    if cfg!(target_os = "linux") {
+        // Another libtorch in LD_LIBRARY_PATH wins over RUNPATH, which linkers write today, and not over
+        // RPATH, which they wrote before.
+        println!("cargo::rustc-link-arg=-Wl,--disable-new-dtags");
+        // RPATH holds for what the program itself names. libtorch_cpu would look for libc10 by a RUNPATH of
+        // its own. And nothing in a program names libtorch_cuda, which registers itself when it is
+        // loaded: a linker that drops unneeded libraries would drop it, and CUDA would silently not
+        // be there.
+        let cuda = if has_cuda(libtorch) { ",-ltorch_cuda" } else { "" };
+        println!("cargo::rustc-link-arg=-Wl,--push-state,--no-as-needed,-lc10{cuda},--pop-state");
     }
+    // Windows has no rpath: a program finds the DLLs that lie beside it.
+    if cfg!(windows) {
+        let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets it"));
+        // target/debug/build/PACKAGE/out
+        let build = out.ancestors().find(|folder| folder.ends_with("build"));
+        let programs = build.and_then(Path::parent).expect("cargo's layout");
+        if let Err(error) = put_dlls(&lib, programs) {
+            let folder = programs.display();
+            println!("cargo::error=cannot put libtorch's DLLs into {folder}: {error}");
+        }
+    }
+}
+
+/// Puts the DLLs of the folder `lib` beside the programs: as hard links where that can be, since those of a
+/// libtorch with CUDA are gigabytes. `cargo test` and the examples find them there, too.
+pub fn put_dlls(lib: &Path, programs: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(lib)? {
+        let dll = entry?.path();
+        let Some(name) = dll.file_name().filter(|_| dll.extension() == Some(OsStr::new("dll")))
+        else {
+            continue;
+        };
+        let placed = programs.join(name);
+        if same(&dll, &placed)? {
+            continue;
+        }
+        // Another package's build script may be doing the same at this moment.
+        let new = placed.with_extension(process::id().to_string());
+        if fs::hard_link(&dll, &new).is_err() {
+            fs::copy(&dll, &new)?;
+        }
+        fs::rename(&new, &placed)?;
+    }
+    Ok(())
+}
+
+/// Whether `copy` is a link to `original` or a copy of it.
+fn same(original: &Path, copy: &Path) -> io::Result<bool> {
+    let Ok(copy) = copy.metadata() else {
+        return Ok(false);
+    };
+    let original = original.metadata()?;
+    Ok((original.len(), original.modified()?) == (copy.len(), copy.modified()?))
 }

@@ -1,7 +1,9 @@
 //! `cargo xtask doctor`: what this machine has for us, what is wrong, and what to do about it.
 
 use std::{
-    env, fs,
+    env,
+    ffi::OsStr,
+    fs,
     path::{Path, PathBuf},
     process::{Command, ExitCode, Stdio},
     thread,
@@ -14,6 +16,19 @@ use crate::{
     libtorch::{self, Fault},
     own_libtorch, workspace,
 };
+
+/// Where the system looks for libraries before it looks where a program says, or after.
+const LIBRARY_PATH: &str = if cfg!(windows) {
+    "PATH"
+} else if cfg!(target_os = "macos") {
+    "DYLD_LIBRARY_PATH"
+} else {
+    "LD_LIBRARY_PATH"
+};
+
+/// The libraries that the system loads into every program.
+const PRELOAD: &str =
+    if cfg!(target_os = "macos") { "DYLD_INSERT_LIBRARIES" } else { "LD_PRELOAD" };
 
 /// Say what this machine has, what is wrong with it, and what to do about it
 ///
@@ -31,6 +46,7 @@ impl Doctor {
         };
         let mut rows = vec![rustc(), cxx(), libtorch(&own, &folder)];
         rows.extend(variables(&folder));
+        rows.extend([library_path(&folder), preloaded(&folder)].into_iter().flatten());
         rows.extend([cores(), vector_units(), memory()]);
         rows.iter().for_each(Row::print);
         if healthy(&rows) {
@@ -145,6 +161,46 @@ fn variables(folder: &Path) -> Option<Row> {
 
 fn fault_row(name: &str, fault: &Fault) -> Row {
     Row::bad(name, &fault.what).advise(&fault.way_out)
+}
+
+/// Only where the library path leads to another libtorch, as users of tch have it in their shell's start-up
+/// file.
+fn library_path(folder: &Path) -> Option<Row> {
+    let ours = folder.join("lib");
+    let path = env::var_os(LIBRARY_PATH)?;
+    let other = env::split_paths(&path).find(|folder| libtorch::holds_libtorch(folder))?;
+    if libtorch::is_same(&other, &ours) {
+        return None;
+    }
+    let finding = format!("leads to another libtorch, in {}", other.display());
+    // On Linux a program's RPATH comes first, and on Windows the program's own folder.
+    if !cfg!(target_os = "macos") {
+        return Some(Row::good(LIBRARY_PATH, finding + "; it does no harm, ours comes first"));
+    }
+    let advice = libtorch::unset(&[LIBRARY_PATH]);
+    Some(Row::bad(LIBRARY_PATH, finding + ", which comes before ours").advise(advice))
+}
+
+/// Only where a library of another libtorch, or of its kind of threads, is loaded into every program.
+fn preloaded(folder: &Path) -> Option<Row> {
+    let ours = folder.join("lib");
+    let list = env::var(PRELOAD).ok().filter(|_| cfg!(unix))?;
+    let foreign = |prefixes: &[&str]| {
+        list.split([':', ' ']).map(Path::new).find(|library| {
+            let name = library.file_name().and_then(OsStr::to_str).unwrap_or_default();
+            prefixes.iter().any(|prefix| name.starts_with(prefix))
+                && !library.parent().is_some_and(|folder| libtorch::is_same(folder, &ours))
+        })
+    };
+    let advice = libtorch::unset(&[PRELOAD]);
+    if let Some(library) = foreign(&["libtorch", "libc10"]) {
+        let finding = format!("puts {} in the place of ours", library.display());
+        return Some(Row::bad(PRELOAD, finding).advise(advice));
+    }
+    let library = foreign(&["libgomp", "libomp", "libiomp"])?;
+    let finding = format!("puts {} in the place of libtorch's own", library.display());
+    let advice = format!("if programs are slow or break off: {advice}");
+    Some(Row::good(PRELOAD, finding).advise(advice))
 }
 
 fn cores() -> Row {

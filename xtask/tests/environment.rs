@@ -2,6 +2,9 @@
 //! answer each with the same sentence, which names the variable and the way out.
 #![cfg(target_os = "linux")]
 
+#[path = "../../tch-ext/libtorch.rs"]
+mod libtorch;
+
 use std::{
     fs,
     path::{Path, PathBuf},
@@ -168,6 +171,68 @@ fn flags_for_rustc_that_lead_to_another_libtorch_are_named() {
     assert!(guard.contains(&what), "{guard}");
 }
 
+/// With stand-ins of a function each: those in the library path return a wrong number, and so does a program
+/// that one of them has got into.
+#[test]
+fn a_program_takes_our_libtorch_and_not_that_of_the_library_path() {
+    let home = Home::new();
+    let own = home.libtorch("a folder, with ümlauts", "2.11.0");
+    let library = |folder: &str, name: &str, code: String, options: &[&str]| {
+        let source = home.file("library.c", &code);
+        let soname = format!("-Wl,-soname,{name}");
+        let mut cc = Command::new("cc");
+        cc.args(["-shared", "-o", &format!("{folder}/{name}"), &source, &soname]).args(options);
+        assert!(cc.status().unwrap().success());
+    };
+    // The official libtorch_cpu finds its libc10 by a RUNPATH.
+    let needs_c10 = ["-lc10", "-Wl,--enable-new-dtags", "-Wl,-rpath,$ORIGIN"];
+    for (folder, number) in [(format!("{own}/lib"), 0), (home.folder("foreign"), 1)] {
+        library(&folder, "libc10.so", format!("int c10() {{ return {number}; }}"), &[]);
+        let code = format!("int c10(); int number() {{ return {number} + 2 * c10(); }}");
+        let search = format!("-L{folder}");
+        let options = [&needs_c10[..], &[&search]].concat();
+        library(&folder, "libtorch_cpu.so", code, &options);
+    }
+
+    let build_script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../build.rs");
+    let build_script = compile(&build_script, "root-build-script", &[]);
+    let said = home.run(build_script, &[("LIBTORCH", &own)]).output().unwrap();
+    let said = text(&said.stdout);
+    let arguments = said.lines().filter_map(|line| line.strip_prefix("cargo::rustc-link-arg="));
+    let mut options = vec!["-ltorch_cpu".to_string(), format!("-L{own}/lib")];
+    options.extend(arguments.map(|argument| format!("-Clink-arg={argument}")));
+    let main = home.file(
+        "main.rs",
+        "unsafe extern \"C\" { safe fn number() -> i32; } fn main() { std::process::exit(number()) }",
+    );
+    let options: Vec<_> = options.iter().map(String::as_str).collect();
+    let program = compile(Path::new(&main), "a-program", &options);
+    for path in ["".into(), home.path("foreign")] {
+        let status = home.run(&program, &[("LD_LIBRARY_PATH", &path)]).status().unwrap();
+        assert_eq!(status.code(), Some(0), "{path}");
+    }
+}
+
+/// As on Windows, whose programs have no rpath.
+#[test]
+fn dlls_lie_beside_the_programs_and_follow_their_libtorch() {
+    let home = Home::new();
+    let programs = home.folder("target/debug");
+    let put = |lib: &str| libtorch::put_dlls(home.folder(lib).as_ref(), programs.as_ref()).unwrap();
+    home.file("own/lib/torch_cpu.dll", "ours");
+    home.file("own/lib/torch_cpu.lib", "for the linker");
+    for _ in 0..2 {
+        put("own/lib");
+        let names: Vec<_> =
+            fs::read_dir(&programs).unwrap().map(|e| e.unwrap().file_name()).collect();
+        assert_eq!(names, ["torch_cpu.dll"]);
+    }
+    home.file("other/lib/torch_cpu.dll", "another");
+    put("other/lib");
+    assert_eq!(fs::read_to_string(home.path("target/debug/torch_cpu.dll")).unwrap(), "another");
+    assert_eq!(fs::read_to_string(home.path("own/lib/torch_cpu.dll")).unwrap(), "ours");
+}
+
 #[test]
 fn what_changes_nothing_passes() {
     let home = Home::new();
@@ -204,6 +269,41 @@ fn the_guard_is_asked_again_when_a_variable_changes() {
         let line = format!("cargo::rerun-if-env-changed=LIBTORCH{name}");
         assert!(guard.lines().any(|said| said == line), "{line}");
     }
+}
+
+#[test]
+fn doctor_says_that_another_libtorch_in_the_library_path_does_no_harm() {
+    let home = Home::new();
+    let own = home.libtorch("own", "2.11.0");
+    let other = home.libtorch("other", "2.10.0");
+    home.file("conda/libc10.so", "");
+    let doctor = |path: &str| home.doctor(&[("LIBTORCH", &own), ("LD_LIBRARY_PATH", path)]);
+    for folder in [format!("{other}/lib"), home.path("conda")] {
+        let said = doctor(&format!("/nowhere::{folder}"));
+        let row = said.lines().find(|line| line.contains("LD_LIBRARY_PATH")).expect(&said);
+        assert!(row.starts_with("ok") && row.contains(&folder), "{said}");
+    }
+    for without in [format!("{own}/lib"), "/usr/lib".into(), "".into()] {
+        let said = doctor(&without);
+        assert!(!said.contains("LD_LIBRARY_PATH"), "{without}: {said}");
+    }
+}
+
+#[test]
+fn doctor_names_another_libtorch_that_is_loaded_before_ours() {
+    let home = Home::new();
+    let own = home.libtorch("own", "2.11.0");
+    // The dynamic linker would say something about a file that it cannot load, and go on.
+    let doctor = |list: &str| home.doctor(&[("LIBTORCH", &own), ("LD_PRELOAD", list)]);
+    for list in ["/other/lib/libc10.so", "/lib/x.so:/other/lib/libtorch_cpu.so"] {
+        let said = doctor(list);
+        let row = said.lines().find(|line| line.contains("LD_PRELOAD")).expect(&said);
+        assert!(row.starts_with("!!") && row.contains("/other/lib/lib"), "{said}");
+        assert!(said.contains("`unset LD_PRELOAD`"), "{said}");
+    }
+    let said = doctor("/other/libgomp.so.1");
+    assert!(said.contains("ok  LD_PRELOAD") && said.contains("/other/libgomp.so.1"), "{said}");
+    assert!(!doctor("/other/libjemalloc.so").contains("LD_PRELOAD"));
 }
 
 /// A folder with libtorches in it, and the working folder of the programs.
