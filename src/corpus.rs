@@ -1,13 +1,25 @@
-use crate::{Flags, fables};
+use crate::{Flags, fables, grouped};
 use anyhow::{Context, Result, ensure};
 use std::{
     collections::{HashMap, HashSet},
-    fs,
+    fs::File,
+    io::{Read, Seek, SeekFrom},
     path::Path,
 };
 
 const TRAIN_BYTES: usize = 1_000_000;
 const VAL_BYTES: usize = 100_000;
+
+/// The most that is taken of a file of one's own, in bytes: more than a lesson looks at in its minute.
+const MOST: Most = Most { train: 20_000_000, val: 200_000 };
+
+/// The rule by which GPT-2 cuts text into pieces gives up on a run of white space of about a million.
+const LONGEST_BLANK: usize = 100_000;
+
+struct Most {
+    train: usize,
+    val: usize,
+}
 
 /// A text to learn from and another, never trained on, to be judged by.
 pub struct Corpus {
@@ -22,13 +34,18 @@ impl Corpus {
     /// Loads what `--corpus` names. A file of one's own is split like ng-video-lecture splits it:
     /// the first 90 % of the characters to train on, the rest to validate.
     ///
-    /// Refuses a file that is missing, empty or no UTF-8, and a text of which one part holds fewer
-    /// than `block_size + 1` characters: no window could be cut from it.
+    /// Of a long file it takes the beginning to train on and some text after its first nine tenths to
+    /// validate, and prints how much.
+    ///
+    /// Refuses a file that is missing, empty or no UTF-8, a text with white space without end, and one of
+    /// which a part holds fewer than `block_size + 1` characters: no window could be cut from it.
     pub fn load(flags: &Flags, block_size: i64) -> Result<Self> {
         let corpus = match flags.corpus.as_str() {
             "fables" => Self::fables(),
             "shakespeare" => Self::shakespeare()?,
-            path => Self::file(Path::new(path)).with_context(|| format!("--corpus {path}"))?,
+            path => {
+                Self::file(Path::new(path), MOST).with_context(|| format!("--corpus {path}"))?
+            }
         };
         let shortest = corpus.train.chars().count().min(corpus.val.chars().count());
         ensure!(
@@ -53,27 +70,47 @@ impl Corpus {
 
     fn shakespeare() -> Result<Self> {
         let path = "data/shakespeare/input.txt";
-        let corpus = Self::file(Path::new(path)).with_context(|| {
+        let corpus = Self::file(Path::new(path), MOST).with_context(|| {
             format!("{path}: fetch it with `cargo run -p data -- shakespeare`, and start steps in the repository's folder")
         })?;
         Ok(Self { name: "shakespeare".into(), ..corpus })
     }
 
-    fn file(path: &Path) -> Result<Self> {
-        let bytes = fs::read(path).context("cannot read it")?;
-        let text = String::from_utf8(bytes)
-            .map_err(|e| e.utf8_error())
-            .context("it is no UTF-8 text; convert it with iconv or your editor")?;
-        ensure!(!text.is_empty(), "the file is empty; name one with text in it");
-        let characters = text.chars().count();
-        let split = text.char_indices().nth(characters * 9 / 10).map_or(text.len(), |(at, _)| at);
-        let (train, val) = text.split_at(split);
-        Ok(Self {
-            name: path.display().to_string(),
-            train: train.into(),
-            val: val.into(),
-            val_nats: None,
-        })
+    fn file(path: &Path, most: Most) -> Result<Self> {
+        let mut file = File::open(path).context("cannot read it")?;
+        let length = file.metadata().context("cannot read it")?.len();
+        let (train, val) = if length > (most.train + most.train / 9) as u64 {
+            let train = part(&mut file, 0, most.train)?;
+            (train, part(&mut file, length / 10 * 9, most.val)?)
+        } else {
+            let text = part(&mut file, 0, usize::MAX)?;
+            let split = text.chars().count() * 9 / 10;
+            let split = text.char_indices().nth(split).map_or(text.len(), |(at, _)| at);
+            let (train, val) = text.split_at(split);
+            let end = (0..=most.val.min(val.len())).rev().find(|&at| val.is_char_boundary(at));
+            (train.to_string(), val[..end.unwrap_or(0)].to_string())
+        };
+        ensure!(
+            !train.is_empty() || !val.is_empty(),
+            "the file is empty; name one with text in it"
+        );
+        let blank = longest_blank(&train).max(longest_blank(&val));
+        ensure!(
+            blank <= LONGEST_BLANK,
+            "it has {} bytes of white space without a break; shorten that run",
+            grouped(blank as i64)
+        );
+        if ((train.len() + val.len()) as u64) + 3 < length {
+            println!(
+                "{} is long: of its {} bytes, the first {} are to train on and {} after nine tenths to \
+                 validate",
+                path.display(),
+                grouped(length as i64),
+                grouped(train.len() as i64),
+                grouped(val.len() as i64)
+            );
+        }
+        Ok(Self { name: path.display().to_string(), train, val, val_nats: None })
     }
 
     /// The validation loss of the best guess from one character: each pair's share among its first
@@ -102,5 +139,75 @@ impl Corpus {
     /// text is cut into `tokens` pieces (characters, or GPT-2's tokens). Only known for fables.
     pub fn floor(&self, tokens: usize) -> Option<f64> {
         self.val_nats.map(|nats| nats / tokens as f64)
+    }
+}
+
+/// Up to `most` bytes of text from the byte `from` on, without the character that either end cuts.
+fn part(file: &mut File, from: u64, most: usize) -> Result<String> {
+    let mut bytes = Vec::new();
+    if from > 0 {
+        file.seek(SeekFrom::Start(from)).context("cannot read it")?;
+    }
+    let read = file.take(most as u64).read_to_end(&mut bytes).context("cannot read it")?;
+    if from > 0 {
+        let is_inside = |byte: &&u8| **byte & 0xc0 == 0x80;
+        bytes.drain(..bytes.iter().take(3).take_while(is_inside).count());
+    }
+    if let Err(error) = std::str::from_utf8(&bytes)
+        && error.error_len().is_none()
+        && read == most
+    {
+        bytes.truncate(error.valid_up_to());
+    }
+    let text = String::from_utf8(bytes)
+        .map_err(|e| e.utf8_error())
+        .context("it is no UTF-8 text; convert it with iconv or your editor")?;
+    // The mark with which some editors begin a file says how it is encoded and is no part of the text.
+    Ok(text.strip_prefix('\u{feff}').map(str::to_string).unwrap_or(text))
+}
+
+/// The longest run of white space in bytes.
+fn longest_blank(text: &str) -> usize {
+    text.split(|c: char| !c.is_whitespace()).map(str::len).max().unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+
+    fn corpus(content: &[u8], train: usize, val: usize) -> Result<Corpus> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("text.txt");
+        fs::write(&path, content).unwrap();
+        Corpus::file(&path, Most { train, val })
+    }
+
+    #[test]
+    fn a_short_file_is_taken_whole_and_without_its_byte_order_mark() {
+        let corpus = corpus("\u{feff}abcdefghi狐".as_bytes(), 100, 100).unwrap();
+        assert_eq!((corpus.train.as_str(), corpus.val.as_str()), ("abcdefghi", "狐"));
+    }
+
+    #[test]
+    fn of_a_long_file_whole_characters_are_taken() {
+        // 100 characters of 3 bytes; nine tenths are byte 270, the parts' ends lie inside characters.
+        let corpus = corpus("狐".repeat(100).as_bytes(), 100, 10).unwrap();
+        assert_eq!((corpus.train, corpus.val), ("狐".repeat(33), "狐".repeat(3)));
+    }
+
+    #[test]
+    fn a_long_files_validation_begins_between_characters() {
+        let text = format!("x{}", "狐".repeat(100)); // nine tenths of 301 bytes, 270, lie inside one
+        let corpus = corpus(text.as_bytes(), 100, 10).unwrap();
+        assert!(corpus.train.ends_with('狐') && "狐狐狐".starts_with(&corpus.val));
+        assert!(!corpus.val.is_empty());
+    }
+
+    #[test]
+    fn white_space_without_end_is_refused() {
+        let text = format!("word{}word", "\n".repeat(200_000)); // the longer part of it is nine tenths
+        let Err(error) = corpus(text.as_bytes(), 1_000_000, 1_000_000) else { panic!("accepted") };
+        assert!(format!("{error:#}").contains("bytes of white space without a break"), "{error:#}");
     }
 }

@@ -22,6 +22,11 @@ pub struct Flags {
     #[arg(long, default_value = "auto", value_parser = device)]
     pub device: Device,
 
+    /// How many processor cores to use [default: all]. Where other programs keep the cores busy, 1 can
+    /// be many times faster
+    #[arg(long, value_name = "N", value_parser = threads)]
+    threads: Option<i32>,
+
     /// What to read: fables (made on the spot), shakespeare (fetch it with `cargo run -p data --
     /// shakespeare`), or the path of a text file of your own
     #[arg(long, default_value = "fables")]
@@ -55,13 +60,29 @@ impl Flags {
     pub fn out(&self) -> Result<PathBuf> {
         let out = self.out.clone().unwrap_or_else(|| {
             let program = std::env::current_exe().unwrap_or_default();
-            Path::new("out").join(program.file_stem().unwrap_or_default())
+            start_folder().join("out").join(program.file_stem().unwrap_or_default())
         });
         fs::create_dir_all(&out).with_context(|| {
             format!("cannot make the folder {}; choose another with --out", out.display())
         })?;
         Ok(out)
     }
+}
+
+/// Where paths of ours begin: the repository, if the program is started in one of its folders, else where
+/// it is started.
+fn start_folder() -> &'static Path {
+    let repository = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let below = |here: PathBuf| here != repository && here.starts_with(repository);
+    if std::env::current_dir().is_ok_and(below) { repository } else { Path::new("") }
+}
+
+/// Tells libtorch at once, so that no program can forget it.
+fn threads(text: &str) -> Result<i32> {
+    let threads = text.parse().ok().filter(|threads| (1..=1024).contains(threads));
+    let threads = threads.context("choose a whole number from 1 to 1024")?;
+    tch::set_num_threads(threads);
+    Ok(threads)
 }
 
 /// The device of this name, if this machine and this libtorch have it.

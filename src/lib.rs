@@ -6,7 +6,7 @@
 //! | a step writes | it gets |
 //! |---|---|
 //! | `lab::run(train)` | errors and panics as one sentence, exit code 1 |
-//! | `#[command(flatten)] lab: Flags` | `--steps --seed --device --corpus --out --quick --no-plot` |
+//! | `#[command(flatten)] lab: Flags` | `--steps --seed --device --threads --corpus --out --quick --no-plot` |
 //! | `Corpus::load(&args.lab, BLOCK_SIZE)` | a training and a validation text, and the floor of the latter |
 //! | `Rng::new(args.lab.seed)` | the numbers that batches and samples are drawn with |
 //! | `Log::new(&args.lab)` | the progress bar, the aligned lines, `metrics.csv`, the plot |
@@ -21,6 +21,7 @@ pub mod plot;
 mod rng;
 mod run;
 mod table;
+mod text;
 mod weights;
 
 pub use corpus::Corpus;
@@ -29,4 +30,5 @@ pub use log::Log;
 pub use rng::{Rng, RngState};
 pub use run::run;
 pub use table::{Table, grouped};
+pub use text::printable;
 pub use weights::Weights;

@@ -1,4 +1,4 @@
-use crate::{Flags, grouped, plot::Plot};
+use crate::{Flags, grouped, plot::Plot, run};
 use anyhow::{Context, Result};
 use indicatif::{ProgressBar, ProgressStyle};
 use std::{
@@ -23,6 +23,8 @@ pub struct Log {
     losses: Vec<Losses>,
     since_line: Tally,
     last_event: Instant,
+    /// Whether a validation loss has been seen: then the run trains a model, and its loss must stay a number.
+    validated: bool,
 }
 
 /// What one printed line says; `metrics.csv` has a row for each.
@@ -59,6 +61,7 @@ impl Log {
             losses: Vec::new(),
             since_line: Tally::default(),
             last_event: Instant::now(),
+            validated: false,
         };
         log.write_csv()?;
         Ok(log)
@@ -78,7 +81,14 @@ impl Log {
 
     /// Counts one training step on `tokens` tokens. `loss` is its training loss in nats a token;
     /// the next line shows the mean since the last one, and the time that steps alone have taken.
+    ///
+    /// # Panics
+    /// If the loss of a model is not finite: `lab::run` ends the program with a sentence that says at which step.
     pub fn step(&mut self, loss: f64, tokens: i64) {
+        let step = self.losses.last().map_or(0, |losses| losses.of_steps.len()) + 1;
+        if self.validated && !loss.is_finite() {
+            self.diverged(&format!("step {step}: the training loss is {loss}"));
+        }
         self.since_line.steps += 1;
         self.since_line.tokens += tokens;
         self.since_line.loss += loss;
@@ -104,10 +114,31 @@ impl Log {
         }
         let line = Line { run: self.run.clone(), step, values: all };
         self.bar.suspend(|| println!("{}", line.text()));
+        let val = line.get("val");
         self.lines.push(line);
         self.write_csv()?;
+        if self.bar.length().is_some_and(|steps| self.bar.position() >= steps) {
+            self.bar.finish_and_clear(); // before the samples, not above them
+        }
+        if let Some(val) = val {
+            self.validated = true;
+            if !val.is_finite() {
+                self.diverged(&format!("step {step}: the validation loss is {val}"));
+            }
+        }
         self.last_event = Instant::now();
         Ok(())
+    }
+
+    /// Ends the program; what has been written stays.
+    fn diverged(&self, what: &str) -> ! {
+        self.bar.finish_and_clear();
+        run::stop(format!(
+            "{what}, so training ends here; what it logged is in {}. The usual causes: a learning rate that \
+             is too high, no clipping of the gradient, numbers too large for float16, or weights that were \
+             not finite to begin with",
+            self.out.join("metrics.csv").display()
+        ))
     }
 
     /// Ends the log: draws every run's losses, with the `floor` that no model can beat where it is

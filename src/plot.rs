@@ -1,6 +1,6 @@
 //! Pictures as SVG: curves and attention maps, in tones that read on a light and on a dark page.
 
-use crate::grouped;
+use crate::{grouped, text::drawable};
 use anyhow::{Result, anyhow};
 use plotters::{coord::Shift, prelude::*};
 use std::{fmt::Display, ops::Range, path::Path};
@@ -77,7 +77,7 @@ impl Plot {
             chart
                 .draw_series(LineSeries::new(points.iter().copied(), style))
                 .map_err(drawing)?
-                .label(label)
+                .label(drawable(label))
                 .legend(move |(x, y)| PathElement::new([(x, y), (x + 22, y)], style));
         }
         if let Some((label, y)) = &self.floor {
@@ -86,7 +86,7 @@ impl Plot {
             chart
                 .draw_series(DashedLineSeries::new(ends, 8, 5, style))
                 .map_err(drawing)?
-                .label(label)
+                .label(drawable(label))
                 .legend(move |(x, y)| PathElement::new([(x, y), (x + 22, y)], style));
         }
         chart
@@ -122,11 +122,11 @@ pub fn attention_maps(path: &Path, maps: &[AttentionMap], columns: usize) -> Res
 impl AttentionMap {
     fn draw(&self, area: &Area) -> Result<()> {
         let (cell, left, top) = (14, 34, 44);
-        area.draw(&Text::new(self.title.clone(), (left, 4), text(15))).map_err(drawing)?;
+        area.draw(&Text::new(drawable(&self.title), (left, 4), text(15))).map_err(drawing)?;
         for (i, token) in self.tokens.iter().enumerate() {
             let at = i as i32 * cell;
-            let here = Text::new(token.clone(), (left - 16, top + at), text(12));
-            let there = Text::new(token.clone(), (left + at + 3, top - 16), text(12));
+            let here = Text::new(drawable(token), (left - 16, top + at), text(12));
+            let there = Text::new(drawable(token), (left + at + 3, top - 16), text(12));
             area.draw(&here).map_err(drawing)?;
             area.draw(&there).map_err(drawing)?;
             for (j, weight) in self.weights[i].iter().enumerate().take(i + 1) {
@@ -171,4 +171,21 @@ fn range(values: impl Iterator<Item = f64>, margin: f64) -> Range<f64> {
 
 fn drawing(error: impl Display) -> anyhow::Error {
     anyhow!("cannot draw the plot: {error}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_text_holds_leaves_the_picture_xml() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("map.svg");
+        let tokens = ["\x0c", "<", "\u{ffff}"].map(String::from).to_vec();
+        let map = AttentionMap { title: "a\0b & c".into(), tokens, weights: vec![vec![0.5; 3]; 3] };
+        attention_maps(&path, &[map], 1).unwrap();
+        let svg = std::fs::read_to_string(path).unwrap();
+        let allowed = |c: char| c >= ' ' && c != '\u{ffff}' || "\n\r\t".contains(c);
+        assert!(svg.chars().all(allowed) && svg.contains('␌') && svg.contains("a␀b &amp; c"));
+    }
 }

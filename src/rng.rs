@@ -62,7 +62,10 @@ impl Rng {
     /// # Panics
     /// If a weight is negative or not a number, or if the weights do not add up to something positive and finite.
     pub fn pick(&mut self, weights: &[f64]) -> usize {
-        assert!(weights.iter().all(|&w| w >= 0.0), "a weight is negative or not a number");
+        assert!(
+            weights.iter().all(|&w| w >= 0.0),
+            "a weight is negative or not a number: the model's own numbers are no longer finite"
+        );
         let total: f64 = weights.iter().sum();
         assert!(
             total > 0.0 && total.is_finite(),

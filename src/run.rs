@@ -1,3 +1,4 @@
+use crate::printable;
 use std::{
     any::Any,
     io::Write,
@@ -20,15 +21,25 @@ pub fn run(body: impl FnOnce() -> anyhow::Result<()>) -> ExitCode {
     })) {
         Ok(Ok(())) => return ExitCode::SUCCESS,
         Ok(Err(error)) => format!("{error:#}"),
-        Err(panic) => explain(&message_of(&*panic)),
+        Err(panic) => match panic.downcast_ref::<Stop>() {
+            Some(Stop(sentence)) => sentence.clone(),
+            None => explain(&message_of(&*panic)),
+        },
     };
     if sentence.contains(READER_LEFT) {
         return ExitCode::FAILURE;
     }
     // A closed stderr is no reason to panic once more.
-    let _ = writeln!(std::io::stderr(), "error: {sentence}");
+    let _ = writeln!(std::io::stderr(), "error: {}", printable(&sentence));
     ExitCode::FAILURE
 }
+
+/// Ends the program with a sentence from where no error can be returned, as an exception would in Python.
+pub(crate) fn stop(sentence: String) -> ! {
+    panic::resume_unwind(Box::new(Stop(sentence)))
+}
+
+pub(crate) struct Stop(pub(crate) String);
 
 /// What `println!` panics with when, say, `head` has read enough.
 const READER_LEFT: &str = "failed printing to stdout: Broken pipe";

@@ -205,3 +205,28 @@ fn a_reader_that_leaves_early_is_no_panic() {
     let said = output.unwrap().stderr;
     assert!(said.is_empty(), "{}", String::from_utf8_lossy(&said));
 }
+
+#[test]
+fn threads_that_make_no_sense() {
+    for threads in ["0", "-1", "2000", "all"] {
+        let given = format!("--threads={threads}");
+        Folder::new().refused(1, &[&given], &["--threads", "1 to 1024"]);
+    }
+    assert!(Folder::new().run(1, &["--threads", "1", "--steps", "1"]).status.success());
+}
+
+#[test]
+fn a_corpus_of_eleven_letters_is_no_panic() {
+    let folder = Folder::new();
+    let text = folder.file("letters.txt", "abcdefghijk");
+    let output = folder.run(5, &["--corpus", &text, "--max-new-tokens", "1"]);
+    assert!(output.status.success(), "{output:?}");
+}
+
+#[test]
+fn a_folder_of_the_repository_keeps_its_outputs_in_one_place() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut step = Command::new(STEPS[0].1);
+    let output = step.current_dir(root.join("steps")).arg("--quick").output().unwrap();
+    assert!(output.status.success() && !root.join("steps/out").exists(), "{output:?}");
+}

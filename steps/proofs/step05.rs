@@ -32,7 +32,7 @@ pub fn print(model: &Gpt, tokenizer: &Tokenizer, corpus: &Corpus, args: &Args) -
 
     let ids = Tensor::from_slice(&tokenizer.encode(&corpus.val)).to(model.vs.device());
     let ln_v = (model.config.vocab_size as f64).ln();
-    if ids.max().int64_value(&[]) < model.config.vocab_size {
+    if ids.numel() > 1 && ids.max().int64_value(&[]) < model.config.vocab_size {
         let loss = loss_on(model, &ids);
         match args.weights {
             None => table.near("loss at init: ln V + 1/6", ln_v + 1.0 / 6.0, loss, 0.1),
@@ -72,6 +72,6 @@ fn distance_to_reference(device: Device) -> Result<f64> {
     };
     let (ids, logits) = (expected("ids")?, expected("logits")?);
     let ours = tch::no_grad(|| model.forward(&ids));
-    let norm = |x: Tensor| x.square().sum(Kind::Double).sqrt().double_value(&[]);
+    let norm = |x: Tensor| x.to(Device::Cpu).square().sum(Kind::Double).sqrt().double_value(&[]);
     Ok(norm(ours - &logits) / norm(logits))
 }

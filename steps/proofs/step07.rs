@@ -84,7 +84,7 @@ fn self_attention_by_hand(attn: &CausalSelfAttention, x: &Tensor) -> Tensor {
 
 /// How far `a` is from `b`, as a share of `b`'s size.
 fn relative(a: &Tensor, b: &Tensor) -> f64 {
-    let norm = |x: &Tensor| x.square().sum(Kind::Double).sqrt().double_value(&[]);
+    let norm = |x: &Tensor| x.to(Device::Cpu).square().sum(Kind::Double).sqrt().double_value(&[]);
     norm(&(a - b)) / norm(b)
 }
 

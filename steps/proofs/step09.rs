@@ -5,7 +5,7 @@ use anyhow::Result;
 use lab::Table;
 use std::time::Instant;
 use tch::nn::{self, OptimizerConfig};
-use tch::{Kind, Tensor};
+use tch::{Device, Kind, Tensor};
 
 const REPETITIONS: usize = 5;
 
@@ -96,6 +96,6 @@ fn tchs_own(model: &Gpt, parameters: &[Tensor]) -> Result<f64> {
 
 /// How far `a` is from `b`, as a share of `b`'s size.
 fn relative(a: &Tensor, b: &Tensor) -> f64 {
-    let norm = |x: &Tensor| x.square().sum(Kind::Double).sqrt().double_value(&[]);
+    let norm = |x: &Tensor| x.to(Device::Cpu).square().sum(Kind::Double).sqrt().double_value(&[]);
     norm(&(a - b)) / norm(b)
 }

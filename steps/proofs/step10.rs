@@ -3,7 +3,7 @@
 use super::{Args, DataLoader, Gpt, backward};
 use anyhow::Result;
 use lab::Table;
-use tch::{Kind, Tensor};
+use tch::{Device, Kind, Tensor};
 
 pub fn print(
     model: &Gpt,
@@ -68,5 +68,5 @@ fn gradient(model: &Gpt) -> Tensor {
 }
 
 fn norm(x: &Tensor) -> f64 {
-    x.square().sum(Kind::Double).sqrt().double_value(&[])
+    x.to(Device::Cpu).square().sum(Kind::Double).sqrt().double_value(&[])
 }
