@@ -11,6 +11,7 @@
 //! | `Rng::new(args.lab.seed)` | the numbers that batches and samples are drawn with |
 //! | `Log::new(&args.lab)` | the progress bar, the aligned lines, `metrics.csv`, the plot |
 //! | `Weights::open(path)` | a GPT-2 checkpoint's tensors by name, checked before they are read |
+//! | `expect_gpt2_tokens(path, vocab_size)` | the certainty that a checkpoint's tokens are those of GPT-2 |
 //! | `Table::new()` | what theory predicts beside what the program measured |
 
 mod corpus;
@@ -31,4 +32,4 @@ pub use rng::{Rng, RngState};
 pub use run::run;
 pub use table::{Table, grouped};
 pub use text::printable;
-pub use weights::Weights;
+pub use weights::{Weights, expect_gpt2_tokens};

@@ -6,7 +6,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use lab::Weights;
+use lab::{Weights, expect_gpt2_tokens};
+use serde_json::{Map, Value, json};
 use tch::{Kind, Tensor};
 use tempfile::TempDir;
 
@@ -359,4 +360,529 @@ fn a_file_that_shrinks() {
     let file = File::options().write(true).open(&path).unwrap();
     file.set_len(file.metadata().unwrap().len() - 1).unwrap();
     assert_refused(weights.tensor("a", &[4]), &path, &["cannot read `a`"]);
+}
+
+/// A folder with the fixture gpt2-odd, whose `config.json` is changed.
+fn reconfigured(change: impl FnOnce(&mut Map<String, Value>)) -> TempDir {
+    let folder = folder(&fs::read(fixture("gpt2-odd").join("model.safetensors")).unwrap());
+    let text = fs::read(fixture("gpt2-odd").join("config.json")).unwrap();
+    let mut config = serde_json::from_slice(&text).unwrap();
+    change(&mut config);
+    fs::write(folder.path().join("config.json"), Value::Object(config).to_string()).unwrap();
+    folder
+}
+
+fn with_key(key: &str, value: &Value) -> TempDir {
+    reconfigured(|config| drop(config.insert(key.into(), value.clone())))
+}
+
+/// What a step does with a `config.json` before it reads a tensor.
+fn is_plain_gpt2(folder: &TempDir) -> anyhow::Result<Option<i64>> {
+    let weights = Weights::open(folder.path())?;
+    weights.expect_plain_gpt2()?;
+    for (key, size) in [("n_embd", 30), ("n_layer", 2), ("vocab_size", 67), ("n_positions", 19)] {
+        weights.agrees(key, size)?;
+    }
+    weights.expect_tied()?;
+    weights.config("n_head")
+}
+
+/// With most of these, transformers 5.23 computes other logits from gpt2-odd, or refuses it (tried key
+/// by key); the others say that the model is no plain GPT-2.
+#[test]
+fn a_config_json_that_asks_for_another_computation() {
+    let wrong = r#"{
+        "model_type": ["bert", "gpt_neo", "openai-gpt", "GPT2", "", 2, null],
+        "vocab_size": [70, 60, 0, -67, 67.5, "67", null, [67], 1e30],
+        "n_positions": [1024, 18, "19", null],
+        "max_position_embeddings": [1024, "19", null],
+        "n_embd": [768, "30", null],
+        "hidden_size": [60, "30", null],
+        "n_layer": [1, 3, "2", null],
+        "num_hidden_layers": [1, "2", null],
+        "n_head": ["5", 5.5, true, null, {}],
+        "num_attention_heads": [3, "5", null],
+        "n_inner": [100, 0, -1, "120", 120.5, true],
+        "activation_function":
+            ["relu", "gelu", "gelu_python", "gelu_10", "silu", "swish", "quick_gelu", "tanh", "linear",
+             "GELU_NEW", "", 1, null, ["gelu_new"]],
+        "layer_norm_epsilon": [1e-6, 1e-12, 0, 1, "1e-5", null],
+        "scale_attn_weights": [false, 0, 1, "true", null],
+        "scale_attn_by_inverse_layer_idx": [true, 1, 0, "false", null],
+        "is_causal": [false, "true"],
+        "add_cross_attention": [true, 1, "false"],
+        "is_encoder_decoder": [true, "false"],
+        "tie_word_embeddings": [false, 1, "true", null],
+        "pruned_heads": [{"0": [1]}, [0], "0", false],
+        "per_layer_config": [{"1": {"n_head": 3}}],
+        "quantization_config": [{"quant_method": "bitsandbytes", "load_in_8bit": true}, true],
+        "transformers_weights": ["other.safetensors"],
+        "peft_type": ["LORA"]
+    }"#;
+    let wrong: Map<String, Value> = serde_json::from_str(wrong).unwrap();
+    for (key, values) in &wrong {
+        for value in values.as_array().unwrap() {
+            let folder = with_key(key, value);
+            let config = folder.path().join("config.json");
+            assert_refused(is_plain_gpt2(&folder), &config, &[key, &value.to_string()]);
+        }
+    }
+}
+
+/// With each of these, transformers 5.23 computes the same logits, but for rounding.
+#[test]
+fn a_config_json_that_asks_for_nothing_else() {
+    let right = r#"{
+        "activation_function":
+            ["gelu_new", "gelu_fast", "gelu_accurate", "gelu_pytorch_tanh", "gelu_python_tanh"],
+        "n_inner": [null, 120],
+        "hidden_size": [30],
+        "num_attention_heads": [5],
+        "num_hidden_layers": [2],
+        "max_position_embeddings": [19],
+        "layer_norm_epsilon": [0.00001, 1e-5],
+        "is_causal": [true],
+        "pruned_heads": [null, {}],
+        "per_layer_config": [null, {}],
+        "quantization_config": [null],
+        "reorder_and_upcast_attn": [true, false],
+        "resid_pdrop": [0.9], "embd_pdrop": [0.9], "attn_pdrop": [0.9],
+        "initializer_range": [5.0],
+        "summary_type": ["first"], "summary_use_proj": [false], "summary_activation": ["tanh"],
+        "summary_proj_to_labels": [false], "summary_first_dropout": [0.5],
+        "use_cache": [false],
+        "bos_token_id": [3], "eos_token_id": [4, [4, 5]], "pad_token_id": [5],
+        "dtype": ["float32", "float16"], "torch_dtype": ["bfloat16"],
+        "architectures": [null, ["GPT2Model"], ["GPT2DoubleHeadsModel"]],
+        "task_specific_params": [{"text-generation": {"do_sample": true, "max_length": 50}}],
+        "id2label": [{"0": "a"}], "problem_type": ["regression"],
+        "n_ctx": [5], "is_decoder": [true], "chunk_size_feed_forward": [1], "torchscript": [true],
+        "attn_implementation": ["eager"], "output_attentions": [true],
+        "temperature": [0.7], "something_new": [{"a": [1, "b"]}]
+    }"#;
+    let right: Map<String, Value> = serde_json::from_str(right).unwrap();
+    for (key, values) in &right {
+        for value in values.as_array().unwrap() {
+            let heads = is_plain_gpt2(&with_key(key, value));
+            assert_eq!(heads.unwrap_or_else(|error| panic!("{key} {value}: {error:#}")), Some(5));
+        }
+    }
+    for key in ["model_type", "activation_function", "layer_norm_epsilon", "scale_attn_weights"] {
+        let folder = reconfigured(|config| drop(config.remove(key)));
+        assert_eq!(is_plain_gpt2(&folder).unwrap(), Some(5), "without {key}");
+    }
+}
+
+#[test]
+fn the_number_of_heads_may_have_its_other_name_and_is_12_where_it_is_not_said() {
+    let renamed = reconfigured(|config| {
+        let heads = config.remove("n_head").unwrap();
+        config.insert("num_attention_heads".into(), heads);
+    });
+    assert_eq!(is_plain_gpt2(&renamed).unwrap(), Some(5));
+    let other = reconfigured(|config| {
+        config.remove("n_embd");
+        config.insert("hidden_size".into(), json!(60));
+    });
+    let config = other.path().join("config.json");
+    assert_refused(is_plain_gpt2(&other), &config, &["hidden_size is 60", "it is 30"]);
+    // transformers takes its default too.
+    let unsaid = reconfigured(|config| drop(config.remove("n_head")));
+    assert_eq!(is_plain_gpt2(&unsaid).unwrap(), Some(12));
+    let twice = with_key("num_attention_heads", &json!(6));
+    let words = ["n_head is 5", "num_attention_heads is 6"];
+    assert_refused(is_plain_gpt2(&twice), &twice.path().join("config.json"), &words);
+}
+
+#[test]
+fn a_value_without_end_is_cut_off() {
+    let folder = with_key("activation_function", &json!("é".repeat(10_000)));
+    let error = format!("{:#}", is_plain_gpt2(&folder).unwrap_err());
+    assert!(error.contains("activation_function") && error.chars().count() < 400, "{error}");
+}
+
+#[test]
+fn an_adapter_is_no_checkpoint() {
+    let folder = with_key("n_head", &json!(5));
+    fs::write(folder.path().join("adapter_config.json"), r#"{"peft_type": "LORA"}"#).unwrap();
+    let words = ["adapter_config.json", "merge_and_unload"];
+    assert_refused(Weights::open(folder.path()), folder.path(), &words);
+    let model = folder.path().join("model.safetensors");
+    assert_refused(Weights::open(&model), &model, &words);
+    fs::remove_file(model).unwrap();
+    assert_refused(Weights::open(folder.path()), folder.path(), &words);
+}
+
+fn floats(numbers: &[f32]) -> Vec<u8> {
+    numbers.iter().flat_map(|number| number.to_le_bytes()).collect()
+}
+
+#[test]
+fn numbers_that_are_not_finite_are_refused_by_the_name_of_their_tensor() {
+    let (nan, inf) = (f32::NAN, f32::INFINITY);
+    for (numbers, counts) in [
+        ([nan, 0.0, 1.0], "1 are NaN and 0 are infinite"),
+        ([1.0, inf, -inf], "0 are NaN and 2 are infinite"),
+        ([nan, -nan, -inf], "2 are NaN and 1 are infinite"),
+        ([-inf, nan, 0.0], "1 are NaN and 1 are infinite"),
+    ] {
+        let header = format!(r#"{{"h.0.ln_1.bias":{}}}"#, entry("F32", "[3]", 0, 12));
+        let folder = folder(&bytes(&header, &floats(&numbers)));
+        let weights = Weights::open(folder.path()).unwrap();
+        let path = folder.path().join("model.safetensors");
+        let words = ["`h.0.ln_1.bias`", counts, "get the file again"];
+        assert_refused(weights.tensor("h.0.ln_1.bias", &[3]), &path, &words);
+    }
+    // Not a number, infinity in half precision; infinity in bfloat16.
+    for (dtype, bits) in [("F16", 0x7e00u16), ("F16", 0xfc00), ("BF16", 0x7f80)] {
+        let header = format!(r#"{{"a":{}}}"#, entry(dtype, "[2]", 0, 4));
+        let data = [[0; 2], bits.to_le_bytes()].concat();
+        let folder = folder(&bytes(&header, &data));
+        let weights = Weights::open(folder.path()).unwrap();
+        let path = folder.path().join("model.safetensors");
+        assert_refused(weights.tensor("a", &[2]), &path, &["`a`", "infinite"]);
+    }
+    // The largest numbers are numbers.
+    let header = format!(r#"{{"a":{}}}"#, entry("F32", "[2]", 0, 8));
+    let folder = folder(&bytes(&header, &floats(&[f32::MAX, f32::MIN])));
+    assert!(Weights::open(folder.path()).unwrap().tensor("a", &[2]).is_ok());
+}
+
+/// A file with a `wte.weight` of two rows of two, and an `lm_head.weight`.
+fn with_head(wte: [f32; 4], head: &[f32], shape: &str) -> TempDir {
+    let end = 16 + 4 * head.len();
+    let (a, b) = (entry("F32", "[2,2]", 0, 16), entry("F32", shape, 16, end));
+    let header = format!(r#"{{"transformer.wte.weight":{a},"lm_head.weight":{b}}}"#);
+    folder(&bytes(&header, &floats(&[&wte, head].concat())))
+}
+
+#[test]
+fn the_second_name_of_the_matrix_that_reads_and_writes() {
+    let wte = [1.0, 2.0, 3.0, 4.0];
+    let check = |folder: &TempDir| Weights::open(folder.path()).unwrap().expect_tied();
+    let fits = |head: &[f32], shape: &str| check(&with_head(wte, head, shape)).unwrap();
+    fits(&wte, "[2,2]");
+    fits(&[1.0, 2.0, 3.0, 4.0, 0.0, 0.0], "[3,2]"); // padded
+    fits(&[1.0, 2.0, 3.0, 4.0, 0.0, -0.0, 0.0, 0.0], "[4,2]");
+    let refused = |wte: [f32; 4], head: &[f32], shape: &str, words: &[&str]| {
+        let folder = with_head(wte, head, shape);
+        assert_refused(check(&folder), &folder.path().join("model.safetensors"), words);
+    };
+    let other = ["`lm_head.weight` is not `wte.weight`", "one matrix"];
+    refused(wte, &[1.0, 2.0, 3.0, 5.0], "[2,2]", &other);
+    refused(wte, &[1.0, 2.0, 3.0, 5.0, 0.0, 0.0], "[3,2]", &other);
+    let padded = ["`lm_head.weight` has 3 rows", "1 more than `wte.weight`", "not 0"];
+    refused(wte, &[1.0, 2.0, 3.0, 4.0, 0.0, 1e-9], "[3,2]", &padded);
+    for (head, shape, shown) in [
+        (&wte[..2], "[1,2]", "[1, 2]"),
+        (&wte[..], "[1,4]", "[1, 4]"),
+        (&wte[..], "[4]", "[4]"),
+        (&[0.0; 12], "[6,2]", "[6, 2]"),
+    ] {
+        refused(wte, head, shape, &["`lm_head.weight`", shown, "`wte.weight` [2, 2]"]);
+    }
+    // Two matrices that are equal but for NaN would never be equal.
+    let nan = [1.0, f32::NAN, 3.0, 4.0];
+    refused(wte, &nan, "[2,2]", &["`lm_head.weight`, 1 are NaN"]);
+    refused(nan, &wte, "[2,2]", &["`wte.weight`, 1 are NaN"]);
+    refused(nan, &nan, "[2,2]", &["1 are NaN"]);
+
+    let untied = with_head(wte, &[1.0, 2.0, 3.0, 5.0], "[2,2]");
+    fs::write(untied.path().join("config.json"), r#"{"tie_word_embeddings": false}"#).unwrap();
+    let model = untied.path().join("model.safetensors");
+    assert_refused(check(&untied), &model, &["tie_word_embeddings is false", other[0]]);
+    let untied = with_head(wte, &wte, "[2,2]");
+    fs::write(untied.path().join("config.json"), r#"{"tie_word_embeddings": false}"#).unwrap();
+    check(&untied).unwrap();
+}
+
+/// accelerate's `save_model` keeps one of two names, and transformers reads such a file.
+#[test]
+fn the_matrix_may_have_its_second_name_alone() {
+    let header = format!(r#"{{"lm_head.weight":{}}}"#, entry("F32", "[1,2]", 0, 8));
+    let folder = folder(&bytes(&header, &floats(&[1.0, 2.0])));
+    let weights = Weights::open(folder.path()).unwrap();
+    weights.expect(&[("wte.weight".into(), vec![1, 2])]).unwrap();
+    weights.expect_tied().unwrap();
+    assert_eq!(weights.matrix("transformer.wte.weight").unwrap(), (1, 2));
+    let expected = Tensor::from_slice(&[1f32, 2.0]).view([1, 2]);
+    assert!(same(&weights.tensor("wte.weight", &[1, 2]).unwrap(), &expected));
+    // Where the two are said to differ, half of the model is missing.
+    let config = folder.path().join("config.json");
+    fs::write(&config, r#"{"tie_word_embeddings": false}"#).unwrap();
+    let words = ["tie_word_embeddings is false", "only one of"];
+    assert_refused(Weights::open(folder.path()).unwrap().expect_tied(), &config, &words);
+}
+
+/// A copy of the fixture whose tensors are in three files.
+fn sharded() -> TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    for file in fs::read_dir(fixture("gpt2-odd-sharded")).unwrap().flatten() {
+        fs::copy(file.path(), folder.path().join(file.file_name())).unwrap();
+    }
+    folder
+}
+
+const INDEX: &str = "model.safetensors.index.json";
+
+/// What a checkpoint whose index is changed is refused for; the sentence begins with the file `named`.
+#[track_caller]
+fn assert_index_refused(
+    change: impl FnOnce(&mut Map<String, Value>),
+    named: &str,
+    words: &[&str],
+) -> TempDir {
+    let folder = sharded();
+    let path = folder.path().join(INDEX);
+    let mut index: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+    change(index["weight_map"].as_object_mut().unwrap());
+    fs::write(&path, index.to_string()).unwrap();
+    assert_refused(Weights::open(folder.path()), &folder.path().join(named), words);
+    assert_refused(Weights::open(&path), &folder.path().join(named), words);
+    folder
+}
+
+const FILES: [&str; 3] = [
+    "model-00001-of-00003.safetensors",
+    "model-00002-of-00003.safetensors",
+    "model-00003-of-00003.safetensors",
+];
+
+#[test]
+fn a_checkpoint_in_several_files_is_the_one_in_a_single_file() {
+    let single = Weights::open(fixture("gpt2-odd")).unwrap();
+    for path in [fixture("gpt2-odd-sharded"), fixture("gpt2-odd-sharded").join(INDEX)] {
+        let several = Weights::open(path).unwrap();
+        assert_eq!(shapes(&several), shapes(&single));
+        several.expect(&shapes(&single)).unwrap();
+        several.expect_plain_gpt2().unwrap();
+        assert_eq!(several.config("n_head").unwrap(), Some(5));
+        for (name, shape) in shapes(&single) {
+            let expected = single.tensor(&name, &shape).unwrap();
+            assert!(same(&several.tensor(&name, &shape).unwrap(), &expected), "{name}");
+        }
+    }
+    // Faults are told of the file that has them.
+    let weights = Weights::open(fixture("gpt2-odd-sharded")).unwrap();
+    let of = |name: &str| fixture("gpt2-odd-sharded").join(name);
+    assert_refused(weights.tensor("h.0.ln_1.bias", &[31]), &of(FILES[0]), &["`h.0.ln_1.bias`"]);
+    assert_refused(weights.tensor("h.9.ln_1.bias", &[30]), &of(INDEX), &["`h.9.ln_1.bias`"]);
+}
+
+#[test]
+fn beside_a_single_file_the_index_is_not_read() {
+    let folder = sharded();
+    fs::copy(
+        fixture("gpt2-tiny").join("model.safetensors"),
+        folder.path().join("model.safetensors"),
+    )
+    .unwrap();
+    fs::write(folder.path().join(INDEX), "{").unwrap();
+    assert_eq!(Weights::open(folder.path()).unwrap().shape("wte.weight"), Some(&[101, 36][..]));
+}
+
+#[test]
+fn an_index_that_is_none() {
+    let texts = [
+        "",
+        "{",
+        "[]",
+        "{}",
+        r#"{"metadata": {}}"#,
+        r#"{"weight_map": null}"#,
+        r#"{"weight_map": ["a"]}"#,
+        r#"{"weight_map": {"a": 1}}"#,
+        "\u{1}",
+    ];
+    for text in texts {
+        let folder = sharded();
+        let index = folder.path().join(INDEX);
+        fs::write(&index, text).unwrap();
+        assert_refused(Weights::open(folder.path()), &index, &["no index", "from the same place"]);
+    }
+    assert_index_refused(Map::clear, INDEX, &["lists no tensors"]);
+}
+
+#[test]
+fn an_index_that_leaves_its_folder() {
+    let names = ["../x", "/etc/passwd", "a/b", "./x", "..", ".", "", "../x.safetensors"];
+    for name in names {
+        let change = |map: &mut Map<String, Value>| drop(map.insert("a".into(), json!(name)));
+        assert_index_refused(change, INDEX, &[&format!("{name:?}"), "no file in its folder"]);
+    }
+}
+
+#[test]
+fn an_index_and_files_that_contradict_each_other() {
+    let to = |name: &'static str, file: &'static str| {
+        move |map: &mut Map<String, Value>| drop(map.insert(name.into(), json!(file)))
+    };
+    let wte = "transformer.wte.weight"; // is in the third file
+    let words = ["`wte.weight`", FILES[0], "there it is not", "again"];
+    assert_index_refused(to(wte, FILES[0]), INDEX, &words);
+    let words = ["\"missing.safetensors\"", "not there", "get it too"];
+    assert_index_refused(to(wte, "missing.safetensors"), INDEX, &words);
+    assert_index_refused(to("h.7.x", FILES[0]), INDEX, &["`h.7.x`", FILES[0], "there it is not"]);
+    let unlisted = |map: &mut Map<String, Value>| drop(map.remove("transformer.ln_f.bias"));
+    assert_index_refused(unlisted, FILES[2], &["`ln_f.bias`", "not listed in"]);
+    assert_index_refused(to("a\nb", FILES[0]), INDEX, &[r"`a\nb`"]);
+    assert_index_refused(to("a", "a\nb"), INDEX, &[r#""a\nb""#]);
+
+    // A file too few, or one that is damaged.
+    let folder = sharded();
+    fs::remove_file(folder.path().join(FILES[1])).unwrap();
+    let index = folder.path().join(INDEX);
+    assert_refused(Weights::open(folder.path()), &index, &[FILES[1], "not there"]);
+    let second = folder.path().join(FILES[1]);
+    fs::write(&second, [1; 7]).unwrap();
+    assert_refused(Weights::open(folder.path()), &second, &["7 bytes", "get the file again"]);
+    // The second file is the first once more.
+    fs::copy(folder.path().join(FILES[0]), &second).unwrap();
+    assert_refused(Weights::open(folder.path()), &second, &["is in", FILES[0], "too"]);
+}
+
+#[test]
+fn one_of_several_files_or_files_without_their_index() {
+    let folder = sharded();
+    let first = folder.path().join(FILES[0]);
+    assert_refused(Weights::open(&first), &first, &["one of several", "folder", INDEX]);
+    fs::remove_file(folder.path().join(INDEX)).unwrap();
+    assert_refused(Weights::open(folder.path()), folder.path(), &["several files", INDEX]);
+    let pickles = tempfile::tempdir().unwrap();
+    fs::write(pickles.path().join("pytorch_model.bin.index.json"), "{}").unwrap();
+    let words = ["pytorch_model.bin", "pickle", "save_pretrained"];
+    assert_refused(Weights::open(pickles.path()), pickles.path(), &words);
+}
+
+/// GPT-2's tokens as its `vocab.json` spells them, by OpenAI's own rule: each byte that is no printable
+/// character gets the next character from 256 on.
+fn gpt2_vocabulary() -> Map<String, Value> {
+    let tokenizer = tiktoken_rs::r50k_base().unwrap();
+    let printable = |byte: &u32| {
+        (33..127).contains(byte) || (161..173).contains(byte) || (174..256).contains(byte)
+    };
+    let mut spelling: Vec<u32> = (0..256).collect();
+    for (n, byte) in (0..256).filter(|byte| !printable(byte)).enumerate() {
+        spelling[byte as usize] = 256 + n as u32;
+    }
+    let spell = |byte: u8| char::from_u32(spelling[usize::from(byte)]).unwrap();
+    let token = |id| tokenizer.decode_bytes(&[id]).unwrap().into_iter().map(spell).collect();
+    let vocabulary: Map<_, _> = (0..50_257).map(|id| (token(id), json!(id))).collect();
+    // A few that anyone can look up in the file.
+    for (token, id) in [("!", 0), ("Ċ", 198), ("Ġ", 220), ("Ġthe", 262), ("âĢ", 447)] {
+        assert_eq!(vocabulary[token], id);
+    }
+    vocabulary
+}
+
+/// A folder with one more file than the weights.
+fn beside(name: &str, text: impl AsRef<[u8]>) -> TempDir {
+    let folder = folder(&one("F32", "[1]", 4));
+    fs::write(folder.path().join(name), text).unwrap();
+    folder
+}
+
+#[test]
+fn a_vocabulary_smaller_than_gpt2s() {
+    let folder = folder(&one("F32", "[1]", 4));
+    for size in [50_257, 50_260, 50_304] {
+        expect_gpt2_tokens(folder.path(), size).unwrap();
+        expect_gpt2_tokens(&folder.path().join("model.safetensors"), size).unwrap();
+    }
+    for size in [1, 21_128, 50_256] {
+        let refused = expect_gpt2_tokens(folder.path(), size);
+        assert_refused(refused, Path::new("--weights"), &[&size.to_string(), "50257"]);
+    }
+}
+
+#[test]
+fn gpt2s_vocabulary_in_every_form_with_tokens_added() {
+    let gpt2 = gpt2_vocabulary();
+    let mut longer = gpt2.clone();
+    longer.extend([("<|user|>".to_owned(), json!(50_257)), ("[PAD]".to_owned(), json!(50_258))]);
+    let mut apart = gpt2.clone();
+    apart.remove("<|endoftext|>");
+    let end = json!([{"id": 50_256, "content": "<|endoftext|>", "special": true}]);
+    for (name, text) in [
+        ("vocab.json", json!(gpt2)),
+        ("vocab.json", json!(longer)),
+        ("vocab.json", json!(apart)),
+        ("encoder.json", json!(gpt2)),
+        ("tokenizer.json", json!({"model": {"vocab": gpt2, "merges": []}})),
+        ("tokenizer.json", json!({"model": {"type": "BPE", "vocab": longer}})),
+        ("tokenizer.json", json!({"model": {"type": "BPE", "vocab": apart}, "added_tokens": end})),
+    ] {
+        let folder = beside(name, text.to_string());
+        fs::write(folder.path().join("added_tokens.json"), r#"{"<|user|>": 50257}"#).unwrap();
+        expect_gpt2_tokens(folder.path(), 50_260).unwrap();
+        expect_gpt2_tokens(&folder.path().join("model.safetensors"), 50_260).unwrap();
+    }
+}
+
+#[test]
+fn a_vocabulary_of_other_words() {
+    let refused = |name: &str, text: &[u8], words: &[&str]| {
+        let folder = beside(name, text);
+        let path = folder.path().join(name);
+        assert_refused(expect_gpt2_tokens(folder.path(), 60_000), &path, words);
+        let model = folder.path().join("model.safetensors");
+        assert_refused(expect_gpt2_tokens(&model, 60_000), &path, words);
+    };
+    let gpt2 = gpt2_vocabulary();
+    let swapped = |a: &str, b: &str| {
+        let mut vocabulary = gpt2.clone();
+        let (id_a, id_b) = (vocabulary[a].clone(), vocabulary[b].clone());
+        vocabulary.extend([(a.to_owned(), id_b), (b.to_owned(), id_a)]);
+        json!(vocabulary).to_string().into_bytes()
+    };
+    let words = ["token 257", "\"Ġthe\"", "GPT-2's is \"Ġa\"", "another tokenizer"];
+    refused("vocab.json", &swapped("Ġthe", "Ġa"), &words);
+    let mut german = gpt2.clone();
+    german.remove("Ġthe");
+    german.insert("Ġder".into(), json!(262));
+    let words = ["token 262", "\"Ġder\"", "\"Ġthe\"", "another tokenizer"];
+    refused("vocab.json", json!(german).to_string().as_bytes(), &words);
+    let tokenizer = json!({"model": {"type": "BPE", "vocab": german}}).to_string();
+    refused("tokenizer.json", tokenizer.as_bytes(), &words);
+    refused("encoder.json", br#"{"!": 0}"#, &["no token 1", "GPT-2's is \"\\\"\""]);
+    refused("vocab.json", b"{}", &["no token 0", "\"!\""]);
+    let mut last = gpt2.clone();
+    last.remove("<|endoftext|>");
+    last.insert("</s>".into(), json!(50_256));
+    let words = ["token 50256", "\"</s>\"", "\"<|endoftext|>\""];
+    refused("vocab.json", json!(last).to_string().as_bytes(), &words);
+    last.remove("</s>");
+    let added = json!([{"id": 50_256, "content": "</s>"}]);
+    let tokenizer = json!({"model": {"vocab": last}, "added_tokens": added}).to_string();
+    refused("tokenizer.json", tokenizer.as_bytes(), &words);
+
+    refused("vocab.txt", "[PAD]\n[unused1]\n的\n".as_bytes(), &["token 0", "[PAD]", "\"!\""]);
+    let bert = json!({"model": {"type": "WordPiece", "vocab": {"[PAD]": 0, "[UNK]": 1}}});
+    refused("tokenizer.json", bert.to_string().as_bytes(), &["token 0", "[PAD]"]);
+    let t5 = json!({"model": {"type": "Unigram", "vocab": [["<pad>", 0.0], ["▁the", -3.5]]}});
+    refused("tokenizer.json", t5.to_string().as_bytes(), &["token 0", "<pad>"]);
+    let words = json!({"model": {"type": "WordLevel", "vocab": gpt2}});
+    refused("tokenizer.json", words.to_string().as_bytes(), &["WordLevel", "BPE"]);
+    for name in ["spiece.model", "sentencepiece.bpe.model", "tokenizer.model", "spm.model"] {
+        refused(name, b"\x0a\x0e", &["sentencepiece", "another tokenizer"]);
+    }
+    let long = json!({"x\n".repeat(5000): 0});
+    refused("vocab.json", long.to_string().as_bytes(), &["token 0", r"x\nx\n"]);
+}
+
+#[test]
+fn a_tokenizer_file_that_is_none() {
+    for name in ["vocab.json", "encoder.json", "tokenizer.json"] {
+        for text in
+            ["", "{", "[1, 2]", r#"{"a": -1}"#, r#"{"a": "b"}"#, r#"{"model": {}}"#, "\u{1}"]
+        {
+            let folder = beside(name, text);
+            let refused = expect_gpt2_tokens(folder.path(), 50_257);
+            assert_refused(refused, &folder.path().join(name), &["JSON", "from the same place"]);
+        }
+    }
+    let folder = beside("vocab.json", json!(gpt2_vocabulary()).to_string());
+    let added = folder.path().join("added_tokens.json");
+    fs::write(&added, "{").unwrap();
+    assert_refused(expect_gpt2_tokens(folder.path(), 50_257), &added, &["JSON"]);
 }
