@@ -150,7 +150,7 @@ impl Config {
         let n_layer = (0..).take_while(has_layer).count() as i64;
         let n_head = weights.config("n_head")?.unwrap_or(n_embd / 64);
         let (c, nh) = (n_embd, n_head);
-        ensure!(nh > 0 && c % nh == 0, "{c} numbers cannot be cut into {nh} heads of equal width");
+        ensure!(nh > 0 && c % nh == 0, "n_head: {c} numbers do not make {nh} heads of equal width");
         let sizes = [n_embd, n_layer, vocab_size, block_size];
         for (key, size) in ["n_embd", "n_layer", "vocab_size", "n_positions"].into_iter().zip(sizes)
         {
@@ -308,6 +308,7 @@ impl Gpt {
     /// A model with the weights of a checkpoint.
     fn from_pretrained(path: &Path, device: Device) -> Result<Self> {
         let weights = Weights::open(path)?;
+        weights.expect_plain_gpt2()?; // config.json may ask for another activation function, say
         let config = Config::of(&weights)?;
         let checkpoint = config.checkpoint();
         weights.expect(&checkpoint)?; // before any memory is taken
@@ -322,12 +323,7 @@ impl Gpt {
             let weight = if turned { weight.tr() } else { weight };
             parameters.get_mut(&name).context(name)?.copy_(&weight);
         }
-        // GPT-2 reads and writes tokens with one matrix; some files have it under both names.
-        if let Some(shape) = weights.shape("lm_head.weight") {
-            let same =
-                weights.tensor("lm_head.weight", shape)? == weights.tensor("wte.weight", shape)?;
-            ensure!(same, "{}: lm_head.weight is not wte.weight, as in GPT-2", path.display());
-        }
+        weights.expect_tied()?; // GPT-2 reads and writes tokens with one matrix
         Ok(model)
     }
 
@@ -367,6 +363,8 @@ impl Gpt {
         for _ in 0..sampling.max_new_tokens {
             let seen = x.size()[1].min(self.config.block_size);
             let logits = self.forward(&x.narrow(1, -seen, seen)).select(1, -1); // (B, V)
+            // The tokenizer has no text for an id beyond its own: a token that was added, or padding.
+            let logits = logits.narrow(1, 0, self.config.vocab_size.min(END_OF_TEXT + 1));
             x = Tensor::cat(&[x, sample(&logits, sampling, rng)], 1); // (B, T + 1)
         }
         Vec::try_from(x).expect("two dimensions of integers")
@@ -466,10 +464,6 @@ fn write(model: &Gpt, tokenizer: &Tokenizer, args: &Args) -> Result<()> {
     if prompt.is_empty() {
         prompt.push(END_OF_TEXT);
     }
-    let vocab_size = model.config.vocab_size;
-    for &id in &prompt {
-        ensure!(id < vocab_size, "--prompt: token {id} is not among this model's {vocab_size}");
-    }
     let mut rng = Rng::new(args.lab.seed.into());
     let samples = model.generate(&prompt, &args.sampling, &mut rng);
     for (i, ids) in samples.iter().enumerate() {
@@ -486,10 +480,11 @@ fn lesson() -> Result<()> {
     let tokenizer = Tokenizer::gpt2()?;
 
     let model = args.model()?;
+    if let Some(path) = &args.weights {
+        lab::expect_gpt2_tokens(path, model.config.vocab_size)?;
+    }
     let parameters = model.vs.trainable_variables().iter().map(|p| p.numel() as i64).sum();
     println!("{:?}\n{} parameters, {:?}", model.config, grouped(parameters), args.lab.device);
-    let v = model.config.vocab_size;
-    ensure!(v > END_OF_TEXT, "--weights: GPT-2's tokens do not fit a vocabulary of {v}");
     let (b, t) = args.batch();
     let t = t.min(model.config.block_size);
     let tokens = |text: &str| Tensor::from_slice(&tokenizer.encode(text)).to(args.lab.device);

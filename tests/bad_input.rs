@@ -160,14 +160,80 @@ fn weights_that_cannot_be_used() {
     }
 }
 
+const ODD: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/gpt2-odd");
+
 #[test]
 fn a_model_that_lacks_the_corpus_tokens() {
-    let odd = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/gpt2-odd");
-    for step in GPT2.skip(1) {
-        Folder::new().refused(step, &["--weights", odd], &["--weights", "67"]);
+    for step in GPT2 {
+        Folder::new().refused(step, &["--weights", ODD], &["--weights", "67", "50257"]);
     }
-    // step05 does not train; there it is the prompt that does not fit.
-    Folder::new().refused(5, &["--weights", odd], &["--prompt", "67"]);
+}
+
+#[test]
+fn a_model_that_computes_something_else() {
+    let folder = Folder::new();
+    for name in ["model.safetensors", "config.json"] {
+        fs::copy(Path::new(ODD).join(name), folder.path().join(name)).unwrap();
+    }
+    let config = fs::read_to_string(folder.path().join("config.json")).unwrap();
+    for (key, before, after) in [
+        ("activation_function", "\"gelu_new\"", "\"relu\""),
+        ("scale_attn_by_inverse_layer_idx", "false", "true"),
+        ("model_type", "\"gpt2\"", "\"bert\""),
+        ("n_head", "5", "7"),
+    ] {
+        let changed =
+            config.replace(&format!("\"{key}\": {before}"), &format!("\"{key}\": {after}"));
+        assert_ne!(changed, config);
+        folder.file("config.json", changed);
+        folder.refused(5, &["--weights", "."], &[key, after]);
+        if key == "activation_function" {
+            // The same code reads a checkpoint in all steps.
+            GPT2.skip(1).for_each(|step| folder.refused(step, &["--weights", "."], &[key, after]));
+        }
+    }
+}
+
+/// A checkpoint of GPT-2's smallest possible kind, with three tokens that were added to GPT-2's, as
+/// people add `<|user|>`. They are far likelier than all others.
+fn with_added_tokens(folder: &Folder) {
+    let float = (tch::Kind::Float, tch::Device::Cpu);
+    let (v, t, c) = (50_260, 16, 4);
+    let wte = tch::Tensor::zeros([v, c], float);
+    let _ = wte.narrow(0, 50_257, 3).fill_(10.0);
+    let mut tensors = vec![("wte.weight".to_owned(), wte)];
+    let mut add = |name: &str, shape: &[i64]| {
+        tensors.push((name.to_owned(), tch::Tensor::ones(shape, float)));
+    };
+    add("wpe.weight", &[t, c]);
+    for ln in ["h.0.ln_1", "h.0.ln_2", "ln_f"] {
+        add(&format!("{ln}.weight"), &[c]);
+        add(&format!("{ln}.bias"), &[c]);
+    }
+    for (layer, n, m) in [
+        ("attn.c_attn", c, 3 * c),
+        ("attn.c_proj", c, c),
+        ("mlp.c_fc", c, 4 * c),
+        ("mlp.c_proj", 4 * c, c),
+    ] {
+        add(&format!("h.0.{layer}.weight"), &[n, m]);
+        add(&format!("h.0.{layer}.bias"), &[m]);
+    }
+    tch::Tensor::write_safetensors(&tensors, folder.path().join("model.safetensors")).unwrap();
+    folder.file("config.json", r#"{"model_type": "gpt2", "n_head": 1, "n_layer": 1}"#);
+}
+
+#[test]
+fn tokens_that_were_added_are_not_written_and_other_words_are_refused() {
+    let folder = Folder::new();
+    with_added_tokens(&folder);
+    folder.file("added_tokens.json", r#"{"<|user|>": 50257}"#);
+    let output = folder.run(5, &["--weights", ".", "--temperature", "0"]);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    folder.file("vocab.json", r#"{"[PAD]": 0}"#);
+    for step in GPT2 {
+        folder.refused(step, &["--weights", "."], &["vocab.json", "token 0", "[PAD]"]);
+    }
 }
 
 #[test]

@@ -333,6 +333,80 @@ mod step05 {
     }
 
     #[test]
+    fn a_model_in_several_files_is_the_one_in_a_single_file() {
+        let idx = fixture("gpt2-odd/expected.safetensors", "ids");
+        let logits = load("gpt2-odd").forward(&idx);
+        assert_eq!(load("gpt2-odd-sharded").forward(&idx), logits);
+    }
+
+    /// A copy of gpt2-odd, with some of its tensors changed or added.
+    fn changed(change: impl Fn(&mut Vec<(String, Tensor)>)) -> tempfile::TempDir {
+        let folder = tempfile::tempdir().unwrap();
+        let model = "tests/fixtures/gpt2-odd/model.safetensors";
+        let mut tensors = Tensor::read_safetensors(model).unwrap();
+        change(&mut tensors);
+        Tensor::write_safetensors(&tensors, folder.path().join("model.safetensors")).unwrap();
+        let config = folder.path().join("config.json");
+        std::fs::copy("tests/fixtures/gpt2-odd/config.json", config).unwrap();
+        folder
+    }
+
+    fn find<'a>(tensors: &'a [(String, Tensor)], name: &str) -> &'a Tensor {
+        &tensors.iter().find(|(found, _)| found.ends_with(name)).unwrap().1
+    }
+
+    #[test]
+    fn a_padded_lm_head_changes_nothing_and_another_one_is_refused() {
+        let idx = fixture("gpt2-odd/expected.safetensors", "ids");
+        let logits = load("gpt2-odd").forward(&idx);
+        let head = |rows: f64, factor: f64| {
+            changed(|tensors| {
+                let padding = Tensor::full([5, 30], rows, (Kind::Float, Device::Cpu));
+                let wte = find(tensors, "wte.weight") * factor;
+                tensors.push(("lm_head.weight".into(), Tensor::cat(&[wte, padding], 0)));
+            })
+        };
+        let load = |folder: &tempfile::TempDir| Gpt::from_pretrained(folder.path(), Device::Cpu);
+        assert_eq!(load(&head(0.0, 1.0)).unwrap().forward(&idx), logits);
+        let error = |folder| load(&folder).err().unwrap().to_string();
+        assert!(error(head(0.5, 1.0)).contains("`lm_head.weight` has 72 rows"));
+        assert!(error(head(0.0, 2.0)).contains("`lm_head.weight` is not `wte.weight`"));
+    }
+
+    #[test]
+    fn weights_that_are_not_finite_are_refused_by_name() {
+        for name in ["wte.weight", "h.1.mlp.c_proj.weight", "ln_f.bias"] {
+            let folder = changed(|tensors| {
+                let _ = find(tensors, name).flatten(0, -1).narrow(0, 7, 1).fill_(f64::NAN);
+                let matrix = find(tensors, "wte.weight").copy();
+                tensors.push(("lm_head.weight".into(), matrix));
+            });
+            let error = Gpt::from_pretrained(folder.path(), Device::Cpu).err().unwrap().to_string();
+            assert!(error.contains(&format!("`{name}`, 1 are NaN")), "{error}");
+        }
+    }
+
+    /// Three tokens more than GPT-2 has, and each far likelier than any of the others.
+    #[test]
+    fn tokens_beyond_gpt2s_are_never_written() {
+        let (block_size, n_layer, n_head, n_embd) = (8, 1, 1, 4);
+        let config = Config { block_size, vocab_size: 50_260, n_layer, n_head, n_embd };
+        let model = Gpt::new(config, Device::Cpu);
+        tch::no_grad(|| {
+            let mut lm_head = model.lm_head.ws.shallow_clone();
+            let mut ln_f = model.ln_f.bs.as_ref().unwrap().shallow_clone();
+            let _ = (lm_head.zero_(), ln_f.fill_(10.0));
+            let _ = lm_head.narrow(0, 50_257, 3).fill_(10.0);
+        });
+        let likeliest = model.forward(&Tensor::from_slice(&[1i64]).unsqueeze(0)).argmax(-1, false);
+        assert!(likeliest.int64_value(&[0, 0]) >= 50_257);
+        for args in [["--temperature", "0"], ["--top-k", "50257"]] {
+            let texts = model.generate(&[1], &sampling(&args), &mut Rng::new(1));
+            assert!(texts.iter().flatten().all(|&id| id < 50_257), "{args:?}");
+        }
+    }
+
+    #[test]
     fn the_list_of_shapes_is_the_model() {
         let model = load("gpt2-odd");
         let parameters = model.vs.variables();
