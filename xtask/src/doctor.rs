@@ -14,7 +14,9 @@ use clap::Args;
 
 use crate::{
     libtorch::{self, Fault},
-    own_libtorch, workspace,
+    own_libtorch,
+    setup::has_mps,
+    workspace,
 };
 
 /// Where the system looks for libraries before it looks where a program says, or after.
@@ -120,7 +122,12 @@ fn minor(version: &str) -> Option<u32> {
 fn cxx() -> Row {
     let name = "C++ compiler";
     if cfg!(windows) {
-        return Row::good(name, "not looked for on Windows; MSVC is needed");
+        return msvc(name);
+    }
+    if cfg!(target_os = "macos")
+        && let Some(missing) = without_xcode(name)
+    {
+        return missing;
     }
     let cxx = env::var("CXX").unwrap_or_else(|_| "c++".into());
     let advice = "install one: `apt install g++`, `dnf install gcc-c++`, `xcode-select --install`";
@@ -133,6 +140,38 @@ fn cxx() -> Row {
         Ok(status) if status.success() => Row::good(name, version),
         _ => Row::bad(name, format!("{version} cannot compile C++17")).advise(advice),
     }
+}
+
+/// On a Mac `c++` is there before its compiler is: a program that only offers to install it.
+fn without_xcode(name: &str) -> Option<Row> {
+    match first_line(Command::new("xcode-select").arg("-p")) {
+        Some(_) => None,
+        None => {
+            let row = Row::bad(name, "Xcode's command line tools are not installed");
+            Some(row.advise("`xcode-select --install`"))
+        }
+    }
+}
+
+/// Windows's libtorch is made with Visual C++, and only that can build what is to work with it.
+fn msvc(name: &str) -> Row {
+    let installer = env::var_os("ProgramFiles(x86)").unwrap_or_default();
+    let vswhere =
+        Path::new(&installer).join("Microsoft Visual Studio").join("Installer").join("vswhere.exe");
+    let mut newest = Command::new(vswhere);
+    newest.args(["-latest", "-products", "*", "-property", "installationPath"]);
+    newest.args(["-requires", "Microsoft.VisualStudio.Component.VC.Tools.x86.x64"]);
+    if let Some(folder) = first_line(&mut newest).filter(|folder| !folder.is_empty()) {
+        return Row::good(name, format!("Visual C++ in {folder}"));
+    }
+    // In a "Developer Command Prompt" it is in PATH, wherever it lies.
+    if first_line(Command::new("where").arg("cl.exe")).is_some() {
+        return Row::good(name, "Visual C++, in PATH");
+    }
+    Row::bad(name, "there is no Visual C++ for x64").advise(
+        "install Visual Studio's Build Tools with \"Desktop development with C++\": \
+         `winget install Microsoft.VisualStudio.2022.BuildTools`",
+    )
 }
 
 fn libtorch(own: &Result<Option<PathBuf>, Fault>, folder: &Path) -> Row {
@@ -148,7 +187,11 @@ fn libtorch(own: &Result<Option<PathBuf>, Fault>, folder: &Path) -> Row {
         Ok(Some(_)) => "by your LIBTORCH",
         _ => "from setup",
     };
-    let kind = if libtorch::has_cuda(folder) { "with CUDA" } else { "for CPUs" };
+    let kind = match () {
+        _ if libtorch::has_cuda(folder) => "with CUDA",
+        _ if cfg!(target_os = "macos") && has_mps(folder) => "with MPS (`--device mps`)",
+        _ => "for CPUs",
+    };
     let version = libtorch::VERSION;
     Row::good("libtorch", format!("{version} {kind} in {} ({origin})", folder.display()))
 }
@@ -216,7 +259,12 @@ fn vector_units() -> Row {
         ("AVX-512", is_x86_feature_detected!("avx512f")),
         ("AVX-512 bf16", is_x86_feature_detected!("avx512bf16")),
     ];
-    #[cfg(not(target_arch = "x86_64"))]
+    #[cfg(target_arch = "aarch64")]
+    let has = [
+        ("NEON", std::arch::is_aarch64_feature_detected!("neon")),
+        ("bf16", std::arch::is_aarch64_feature_detected!("bf16")),
+    ];
+    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
     let has: [(&str, bool); 0] = [];
     let list = |wanted| {
         let names = has.iter().filter(|(_, has)| *has == wanted).map(|(name, _)| *name);
