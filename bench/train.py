@@ -5,11 +5,9 @@ object on stdout. src/ours.rs does the same job with the code of step10.
 """
 
 import json
-import math
 import sys
 import time
 
-import numpy
 import torch
 from torch import nn
 from torch.nn import functional as F
@@ -74,15 +72,22 @@ class Gpt(nn.Module):
 
 def read_start(path):
     """The tensors of a safetensors file: a header's length, the header, then the tensors."""
-    dtypes = {"F32": numpy.float32, "I64": numpy.int64}
+    dtypes = {"F32": torch.float32, "I64": torch.int64}
     with open(path, "rb") as file:
         length = int.from_bytes(file.read(8), "little")
         header = json.loads(file.read(length))
-    for name, entry in header.items():
-        if name != "__metadata__":
-            offset, shape = 8 + length + entry["data_offsets"][0], tuple(entry["shape"])
-            data = numpy.fromfile(path, dtypes[entry["dtype"]], math.prod(shape), offset=offset)
-            yield name, torch.from_numpy(data).reshape(shape)
+        for name, entry in header.items():
+            if name != "__metadata__":
+                begin, end = entry["data_offsets"]
+                file.seek(8 + length + begin)
+                data = bytearray(file.read(end - begin))
+                yield name, torch.frombuffer(data, dtype=dtypes[entry["dtype"]]).reshape(entry["shape"])
+
+
+def wait(job):
+    """A GPU works while the program goes on: waits until it has done all that it was given."""
+    if job["device"] == "cuda":
+        torch.cuda.synchronize()
 
 
 def adamw(model, job):
@@ -98,12 +103,13 @@ def adamw(model, job):
 
 def train(job):
     """Every step's milliseconds and loss."""
-    model, tokens = Gpt(job), None
+    device = job["device"]
+    model, tokens = Gpt(job).to(device), None
     parameters = dict(model.named_parameters())
     with torch.no_grad():
         for name, tensor in read_start(job["start"]):
             if name == "tokens":
-                tokens = tensor
+                tokens = tensor.to(device)
             else:
                 parameters.pop(name).copy_(tensor)
     if parameters:
@@ -111,41 +117,48 @@ def train(job):
     optimizer = adamw(model, job)
     params = list(model.parameters())
     forward = torch.compile(model) if job["compile"] else model
-    bf16 = job["bf16"]
+    bf16 = job["precision"] == "bf16"
     n = job["batch_size"] * job["sequence_length"]
-    if job["fused"] and bf16:  # what step10 does through tch_ext::set_flash_attention
+    if device == "cuda":  # what step10's Precision does
+        torch.set_float32_matmul_precision("highest" if job["precision"] == "fp32" else "high")
+    elif job["fused"] and bf16:
         torch.backends.cuda.enable_flash_sdp(False)
         torch.backends.cuda.allow_fp16_bf16_reduction_math_sdp(True)
     ms, losses = [], []
     for step in range(job["warmup"] + job["steps"]):
         begin = time.perf_counter()
         x, y = (tokens[i : i + n].view(job["batch_size"], -1) for i in (step * n, step * n + 1))
-        with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+        with torch.autocast(device, torch.bfloat16, enabled=bf16):
             loss = forward(x, y)
         loss.backward()
         nn.utils.clip_grad_norm_(params, job["max_norm"])
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
         losses.append(loss.item())
+        wait(job)
         ms.append((time.perf_counter() - begin) * 1e3)
     return ms, losses
 
 
 def product(job):
-    """How fast this machine multiplies two square matrices, in GFLOP/s: the best of a few tries."""
-    n = job["product"]
-    dtype = torch.bfloat16 if job["bf16"] else torch.float32
-    a, b = (torch.randn(n, n).to(dtype) for _ in range(2))
+    """How fast the device multiplies two square matrices, in GFLOP/s: the best of a few tries."""
+    n, device = job["product"], job["device"]
+    dtype = torch.bfloat16 if job["precision"] == "bf16" else torch.float32
+    a, b = (torch.randn(n, n, device=device).to(dtype) for _ in range(2))
     seconds = []
-    for _ in range(4):
+    for _ in range(30 if device == "cuda" else 4):
+        wait(job)
         begin = time.perf_counter()
         a @ b
+        wait(job)
         seconds.append(time.perf_counter() - begin)
     return 2 * n**3 / min(seconds) / 1e9
 
 
-def peak_mb():
-    """The most memory that this process has had, where Linux says so."""
+def peak_mb(job):
+    """The most memory that tensors have had on a GPU; or that this process has had, where Linux says so."""
+    if job["device"] == "cuda":
+        return torch.cuda.max_memory_allocated() // 1_000_000
     try:
         with open("/proc/self/status") as file:
             kb = next(line.split()[1] for line in file if line.startswith("VmHWM"))
@@ -157,7 +170,7 @@ def peak_mb():
 def main():
     job = json.loads(sys.argv[1])
     ms, losses = train(job)
-    answer = {"ms": ms[job["warmup"] :], "losses": losses, "peak_mb": peak_mb()}
+    answer = {"ms": ms[job["warmup"] :], "losses": losses, "peak_mb": peak_mb(job)}
     answer |= {"gflops": product(job), "threads": torch.get_num_threads(), "version": torch.__version__}
     print(json.dumps(answer))
 

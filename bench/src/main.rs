@@ -11,12 +11,17 @@ mod step10 {
     pub mod ours;
 }
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use clap::{Parser, Subcommand};
-use job::{Job, Size};
+use job::{Device, Job, Precision, Size};
 use report::{Comparison, Row};
 use side::Side;
-use std::{fs, path::PathBuf, process::ExitCode, thread};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::ExitCode,
+    thread,
+};
 
 /// Trains the same model with step10's code and with PyTorch, in turn, and prints how fast each is
 ///
@@ -25,25 +30,35 @@ use std::{fs, path::PathBuf, process::ExitCode, thread};
 struct Args {
     #[command(subcommand)]
     command: Option<Command>,
-    /// Compare one model only: characters (L6 C384, B64 T256), or GPT-2 (124M, B4 T64)
-    #[arg(long, value_parser = ["char", "gpt2"])]
+    /// One thing only: characters (L6 C384, B64 T256), GPT-2 (124M; B4 T64, on a GPU B16 T1024), or
+    /// the ceilings: matrix products, and a single step to see that the losses agree
+    #[arg(long, value_parser = ["char", "gpt2", "ceiling"])]
     only: Option<String>,
+    /// Where to train
+    #[arg(long, default_value = "cpu")]
+    device: Device,
+    /// How to multiply matrices, as often as wanted [default: fp32 and bf16, on a GPU tf32 too]
+    #[arg(long)]
+    precision: Vec<Precision>,
+    /// Sequences in a batch, instead of the model's own number
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(i64).range(1..=4096))]
+    batch_size: Option<i64>,
     /// Small models and few steps: seconds, to see that it works; the times mean nothing
     #[arg(long)]
     quick: bool,
-    /// Also PyTorch with torch.compile, which needs a C++ compiler
+    /// Also PyTorch with torch.compile, which needs a C++ compiler, on a GPU a C compiler
     #[arg(long)]
     compile: bool,
     /// How often each side takes its turn, in a fresh process each time
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
     rounds: u32,
-    /// Timed steps in a turn; two before them are not timed
-    #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..))]
-    steps: u32,
+    /// Timed steps in a turn, after some that are not timed [default: 4, on a GPU 20]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    steps: Option<u32>,
     /// Threads of each side [default: one for each core]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     threads: Option<u32>,
-    /// A Python with PyTorch and numpy [default: bench/.venv/bin/python]
+    /// A Python with PyTorch [default: bench/.venv/bin/python]
     #[arg(long, value_name = "PATH")]
     python: Option<PathBuf>,
     /// Write all that is measured to this file
@@ -65,65 +80,126 @@ impl Args {
         self.threads.map_or(cores, |threads| threads as usize)
     }
 
+    /// The ways to train, in the order of their turns.
     fn rows(&self) -> Vec<Row> {
-        let mut rows = vec![(Side::Step10, false), (Side::NanoGpt, false), (Side::Tuned, false)];
-        rows.extend([(Side::Step10, true), (Side::Tuned, true)]);
+        use {Precision::*, Side::*};
+        let mut rows = match self.device {
+            Device::Cpu => {
+                vec![(Step10, Fp32), (NanoGpt, Fp32), (Tuned, Fp32), (Step10, Bf16), (Tuned, Bf16)]
+            }
+            Device::Cuda => {
+                let sides = |precision| [(Step10, precision), (Tuned, precision)];
+                [Bf16, Tf32, Fp32].into_iter().flat_map(sides).collect()
+            }
+        };
         if self.compile {
-            rows.extend([(Side::Compiled, false), (Side::Compiled, true)]);
+            let tuned: Vec<_> = rows.iter().filter(|(side, _)| *side == Tuned).copied().collect();
+            rows.extend(tuned.into_iter().map(|(_, precision)| (Compiled, precision)));
         }
-        rows.into_iter().map(|(side, bf16)| Row::new(side, bf16)).collect()
+        let asked = |precision| self.precision.is_empty() || self.precision.contains(&precision);
+        rows.retain(|&(_, precision)| asked(precision));
+        rows.into_iter().map(|(side, precision)| Row::new(side, precision)).collect()
+    }
+
+    /// What is compared, with nothing measured yet.
+    fn comparison(&self, name: &'static str) -> Comparison {
+        // The ceilings need a product alone, and whatever model to go with it.
+        let mut size = Size::of(name, self.quick || name == "ceiling", self.device);
+        if name == "ceiling" {
+            size.product = Size::of("gpt2", self.quick, self.device).product;
+        }
+        size.batch_size = self.batch_size.unwrap_or(size.batch_size);
+        let (tokens, flops) = (size.tokens(), size.flops());
+        Comparison { name, device: self.device, size, tokens, flops, rows: self.rows() }
+    }
+
+    fn job(&self, size: Size, folder: &Path) -> Job {
+        let job = Job::new(size, self.device);
+        let steps = self.steps.map_or(job.steps, |steps| steps as usize);
+        Job { steps, start: folder.join("start.safetensors"), ..job }
     }
 
     fn compare(&self) -> Result<()> {
         let mut done = Vec::new();
         self.save(&done)?; // a file that cannot be written is known before the work
+        ensure!(!self.rows().is_empty(), "--precision tf32: only a GPU has it (--device cuda)");
+        step10::ours::device(self.device)?;
         let python = side::python(self.python.clone())?;
         println!("{}, {} threads, libtorch {}", cpu(), self.threads(), tch_ext::LIBTORCH_VERSION);
-        for name in ["char", "gpt2"] {
+        let names: &[&str] =
+            if self.only.is_some() { &["char", "gpt2", "ceiling"] } else { &["char", "gpt2"] };
+        for &name in names {
             if self.only.as_ref().is_none_or(|only| only == name) {
-                done.push(self.train(name, &python)?);
-                self.save(&done)?;
+                self.train(name, &python, &mut done)?;
             }
         }
+        let rows = || done.iter().flat_map(|comparison: &Comparison| &comparison.rows);
+        let failed = rows().filter(|row| row.error.is_some()).count();
+        ensure!(
+            failed == 0,
+            "{failed} of {} rows failed; why stands in the tables",
+            rows().count()
+        );
         Ok(())
     }
 
-    fn train(&self, name: &'static str, python: &std::path::Path) -> Result<Comparison> {
-        let size = Size::of(name, self.quick);
+    /// Lets each side take its turns with one model, and saves after each.
+    fn train(&self, name: &'static str, python: &Path, done: &mut Vec<Comparison>) -> Result<()> {
         let folder = tempfile::tempdir()?;
-        let start = folder.path().join("start.safetensors");
-        let job = Job { steps: self.steps as usize, start, ..Job::new(size) };
+        let at = done.len();
+        done.push(self.comparison(name));
+        let Comparison { size, tokens, flops, .. } = done[at];
+        let mut job = self.job(size, folder.path());
+        let mut rounds = self.rounds;
+        if name == "ceiling" {
+            (job.warmup, job.steps, rounds) = (1, 0, 1);
+        }
         step10::ours::write_start(&size, job.warmup + job.steps, &job.start)?;
-        let (tokens, flops) = (size.tokens(), size.flops());
         println!("\n{name}: {size:?}");
         println!("  a step: {} tokens, {:.1} GFLOP", lab::grouped(tokens), flops / 1e9);
-        let mut rows = self.rows();
-        for round in 1..=self.rounds {
-            for i in 0..rows.len() {
-                let (side, bf16) = (rows[i].side, rows[i].bf16);
-                let what = format!("{} {}", side.name(), rows[i].precision());
-                eprintln!("{name}, round {round} of {}: {what}", self.rounds);
-                let job = Job { bf16, ..job.clone() };
-                rows[i].add(side.work(&job, python, self.threads())?);
-                let ours = rows.iter().find(|row| row.side == Side::Step10 && row.bf16 == bf16);
-                if let Some(ours) = ours.filter(|ours| round == 1 && ours.side != side) {
-                    let [first, last] = rows[i].same_as(ours)?;
+        for round in 1..=rounds {
+            // A machine that grows warm, or is disturbed for a while, is so for both sides.
+            let mut turns: Vec<usize> = (0..done[at].rows.len()).collect();
+            if round % 2 == 0 {
+                turns.reverse();
+            }
+            for i in turns {
+                let row = &done[at].rows[i];
+                if row.error.is_some() {
+                    continue;
+                }
+                let what = row.name();
+                eprintln!("{name}, round {round} of {rounds}: {what}");
+                let job = Job { precision: row.precision, ..job.clone() };
+                let answer = row.side.work(&job, python, self.threads());
+                let apart = done[at].add(i, answer);
+                if let (Some([first, last]), 1) = (apart, round) {
                     println!(
                         "  same as step10: {what}: losses differ by {first:.0e}, later {last:.0e}"
                     );
                 }
+                self.save(done)?;
             }
         }
-        let comparison = Comparison { name, size, tokens, flops, rows };
-        comparison.print();
-        Ok(comparison)
+        match name {
+            "ceiling" => done[at].print_ceilings(),
+            _ => done[at].print(),
+        }
+        Ok(())
     }
 
     fn save(&self, done: &[Comparison]) -> Result<()> {
         let Some(path) = &self.json else { return Ok(()) };
         let (threads, libtorch) = (self.threads(), tch_ext::LIBTORCH_VERSION);
+        // For whoever times these models elsewhere and wants the share of a ceiling.
+        let flops_per_token = ["char", "gpt2"].map(|name| {
+            let size = Size::of(name, self.quick, self.device);
+            (name, size.flops() / size.tokens() as f64)
+        });
         let report = serde_json::json!({
-            "cpu": cpu(), "threads": threads, "libtorch": libtorch, "comparisons": done,
+            "cpu": cpu(), "threads": threads, "libtorch": libtorch,
+            "flops_per_token": std::collections::BTreeMap::from(flops_per_token),
+            "comparisons": done,
         });
         files::write_atomically(path, |file| Ok(serde_json::to_writer_pretty(file, &report)?))
     }

@@ -1,7 +1,7 @@
 //! What was measured, and how it is shown.
 
 use crate::{
-    job::{Answer, Size},
+    job::{Answer, Device, Precision, Size},
     side::Side,
 };
 use anyhow::{Result, ensure};
@@ -11,19 +11,26 @@ use serde::Serialize;
 #[derive(Serialize)]
 pub struct Row {
     pub side: Side,
-    pub bf16: bool,
+    pub precision: Precision,
     ms: Vec<f64>, // of each timed step, from the fastest to the slowest
     losses: Vec<f64>,
-    peak_mb: Option<u64>, // the largest of its processes
-    gflops: f64,          // the fastest matrix product of its processes
+    peak_mb: Option<u64>,      // the largest of its processes
+    gflops: f64,               // the fastest matrix product of its processes
+    pub error: Option<String>, // why it takes no more turns
 }
 
 impl Row {
-    pub fn new(side: Side, bf16: bool) -> Self {
-        Self { side, bf16, ms: Vec::new(), losses: Vec::new(), peak_mb: None, gflops: 0.0 }
+    pub fn new(side: Side, precision: Precision) -> Self {
+        let (ms, losses) = (Vec::new(), Vec::new());
+        Self { side, precision, ms, losses, peak_mb: None, gflops: 0.0, error: None }
     }
 
-    pub fn add(&mut self, answer: Answer) {
+    /// `step10 bf16`
+    pub fn name(&self) -> String {
+        format!("{} {}", self.side.name(), self.precision.name())
+    }
+
+    fn add(&mut self, answer: Answer) {
         self.ms.extend(answer.ms);
         self.ms.sort_by(f64::total_cmp);
         self.losses = answer.losses;
@@ -31,35 +38,35 @@ impl Row {
         self.gflops = self.gflops.max(answer.gflops);
     }
 
-    pub fn precision(&self) -> &'static str {
-        if self.bf16 { "bf16" } else { "fp32" }
-    }
-
-    fn median(&self) -> f64 {
+    /// Of the times, if there are any.
+    fn median(&self) -> Option<f64> {
         let n = self.ms.len();
-        (self.ms[(n - 1) / 2] + self.ms[n / 2]) / 2.0
+        (n > 0).then(|| (self.ms[(n - 1) / 2] + self.ms[n / 2]) / 2.0)
     }
 
     /// How far this row's first and last loss are from `other`'s, as a share of them.
     ///
     /// # Errors
     /// If they are too far to be of the same computation.
-    pub fn same_as(&self, other: &Row) -> Result<[f64; 2]> {
+    fn same_as(&self, other: &Row) -> Result<[f64; 2]> {
         let apart = |of: fn(&[f64]) -> Option<&f64>| {
             let [a, b] =
                 [&self.losses, &other.losses].map(|losses| of(losses).unwrap_or(&f64::NAN));
             ((a - b) / b).abs()
         };
         let [first, last] = [apart(<[f64]>::first), apart(<[f64]>::last)];
-        // float32 rounds to 6e-8, bfloat16 to 4e-3; a mean over a batch rounds less, AdamW blurs it again.
-        let [limit, later] = if self.bf16 { [1e-3, 1e-2] } else { [1e-5, 1e-3] };
+        // float32 rounds to 6e-8, TF32 to 5e-4, bfloat16 to 4e-3; a mean over a batch rounds less, AdamW blurs
+        // it again.
+        let [limit, later] = match self.precision {
+            Precision::Fp32 => [1e-5, 1e-3],
+            Precision::Tf32 | Precision::Bf16 => [1e-3, 1e-2],
+        };
         ensure!(
             first < limit && last < later,
-            "the two sides do not compute the same: {} has the losses {:?} in {}, {} {:?}",
-            self.side.name(),
+            "the two sides do not compute the same: {} has the losses {:?}, {} {:?}",
+            self.name(),
             self.losses,
-            self.precision(),
-            other.side.name(),
+            other.name(),
             other.losses,
         );
         Ok([first, last])
@@ -70,6 +77,7 @@ impl Row {
 #[derive(Serialize)]
 pub struct Comparison {
     pub name: &'static str,
+    pub device: Device,
     pub size: Size,
     pub tokens: i64,
     pub flops: f64,
@@ -77,22 +85,50 @@ pub struct Comparison {
 }
 
 impl Comparison {
-    fn row(&self, side: Side, bf16: bool) -> Option<&Row> {
-        self.rows.iter().find(|row| row.side == side && row.bf16 == bf16)
+    fn row(&self, side: Side, precision: Precision) -> Option<&Row> {
+        self.rows.iter().find(|row| row.side == side && row.precision == precision)
+    }
+
+    /// Adds what a turn of row `i` has shown, and returns how far its first and last loss are from
+    /// step10's, if that has had its turn. A row that fails takes no more turns, and the others go on.
+    pub fn add(&mut self, i: usize, answer: Result<Answer>) -> Option<[f64; 2]> {
+        let checked = answer.and_then(|answer| {
+            self.rows[i].add(answer);
+            let ours = self.row(Side::Step10, self.rows[i].precision);
+            let ours =
+                ours.filter(|ours| ours.side != self.rows[i].side && !ours.losses.is_empty());
+            ours.map(|ours| self.rows[i].same_as(ours)).transpose()
+        });
+        checked.unwrap_or_else(|error| {
+            self.rows[i].error = Some(format!("{error:#}"));
+            None
+        })
     }
 
     /// The fastest matrix product that either side has computed in this precision, in GFLOP/s.
-    fn ceiling(&self, bf16: bool) -> f64 {
-        let rows = self.rows.iter().filter(|row| row.bf16 == bf16);
+    fn ceiling(&self, precision: Precision) -> f64 {
+        let rows = self.rows.iter().filter(|row| row.precision == precision);
         rows.map(|row| row.gflops).fold(0.0, f64::max)
     }
 
+    /// The products alone, for each side.
+    pub fn print_ceilings(&self) {
+        println!("\n  {}³ products:", self.size.product);
+        for row in &self.rows {
+            match &row.error {
+                Some(error) => println!("  {:<41} failed: {error}", row.name()),
+                None => {
+                    println!("  {:<41} {:>9} GFLOP/s", row.name(), lab::grouped(row.gflops as i64))
+                }
+            }
+        }
+        println!();
+    }
+
     pub fn print(&self) {
-        let n = self.size.product;
-        let [fp32, bf16] = [false, true].map(|bf16| self.ceiling(bf16));
-        println!("  ceiling: {n}³ products at {fp32:.0} GFLOP/s in fp32, {bf16:.0} in bf16\n");
+        println!("  ceiling: {}", self.ceilings());
         println!(
-            "  {:<36} {:>4} {:>9} {:>17} {:>8} {:>8} {:>9} {:>8} {:>8}",
+            "\n  {:<36} {:>4} {:>9} {:>17} {:>8} {:>8} {:>9} {:>8} {:>8}",
             "",
             "",
             "ms a step",
@@ -103,22 +139,38 @@ impl Comparison {
             "× tuned",
             "ceiling"
         );
-        for row in &self.rows {
-            let ms = row.median();
-            let spread = format!("({:.1} … {:.1})", row.ms[0], row.ms[row.ms.len() - 1]);
-            let times =
-                |of: Option<&Row>| of.map_or("".into(), |of| format!("{:.2}", of.median() / ms));
-            println!(
-                "  {:<36} {:>4} {ms:>9.1} {spread:>17} {:>8} {:>8} {:>9} {:>8} {:>6.0} %",
-                row.side.name(),
-                row.precision(),
-                lab::grouped((self.tokens as f64 / ms * 1e3) as i64),
-                row.peak_mb.map_or("".into(), |mb| lab::grouped(mb as i64)),
-                times(self.row(Side::NanoGpt, false)),
-                times(self.row(Side::Tuned, row.bf16)),
-                100.0 * self.flops / (ms * 1e6) / self.ceiling(row.bf16),
-            );
-        }
+        self.rows.iter().for_each(|row| self.print_row(row));
         println!();
+    }
+
+    fn ceilings(&self) -> String {
+        let mut said = Vec::new();
+        for precision in [Precision::Fp32, Precision::Tf32, Precision::Bf16] {
+            if self.rows.iter().any(|row| row.precision == precision) {
+                said.push(format!("{:.0} in {}", self.ceiling(precision), precision.name()));
+            }
+        }
+        format!("{}³ products, in GFLOP/s: {}", self.size.product, said.join(", "))
+    }
+
+    fn print_row(&self, row: &Row) {
+        let (side, precision) = (row.side.name(), row.precision.name());
+        let Some(ms) = row.median().filter(|_| row.error.is_none()) else {
+            let error = row.error.as_deref().unwrap_or("it had no turn");
+            println!("  {side:<36} {precision:>4} failed: {error}");
+            return;
+        };
+        let spread = format!("({:.1} … {:.1})", row.ms[0], row.ms[row.ms.len() - 1]);
+        let times = |of: Option<&Row>| {
+            of.and_then(Row::median).map_or(String::new(), |of| format!("{:.2}", of / ms))
+        };
+        println!(
+            "  {side:<36} {precision:>4} {ms:>9.1} {spread:>17} {:>8} {:>8} {:>9} {:>8} {:>6.0} %",
+            lab::grouped((self.tokens as f64 / ms * 1e3) as i64),
+            row.peak_mb.map_or("".into(), |mb| lab::grouped(mb as i64)),
+            times(self.row(Side::NanoGpt, Precision::Fp32)),
+            times(self.row(Side::Tuned, row.precision)),
+            100.0 * self.flops / (ms * 1e6) / self.ceiling(row.precision),
+        );
     }
 }

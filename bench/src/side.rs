@@ -12,8 +12,8 @@ use std::{
     process::{Command, Output},
 };
 
-pub const FOLDER: &str = env!("CARGO_MANIFEST_DIR");
-pub const SETUP: &str =
+const FOLDER: &str = env!("CARGO_MANIFEST_DIR");
+const SETUP: &str =
     "`cargo run -p bench -- setup` installs PyTorch, or name a Python that has it with --python";
 
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
@@ -48,7 +48,7 @@ impl Side {
         };
         match self {
             Self::Step10 => command.arg("worker"),
-            _ => command.arg(Path::new(FOLDER).join("train.py")),
+            _ => command.arg(train_py()?),
         };
         if tuned {
             // What tch_ext::memory::keep_freed and use_huge_pages do for us: glibc reads it when a
@@ -64,6 +64,12 @@ impl Side {
     }
 }
 
+/// PyTorch's side: beside the program, where both were packed for another machine, or in the repository.
+fn train_py() -> Result<PathBuf> {
+    let packed = env::current_exe()?.with_file_name("train.py");
+    Ok(if packed.exists() { packed } else { Path::new(FOLDER).join("train.py") })
+}
+
 /// Our side's process: does the job and prints the answer.
 pub fn worker(job: &str) -> Result<()> {
     let job = serde_json::from_str(job).context("a worker's job is not what it should be")?;
@@ -71,14 +77,14 @@ pub fn worker(job: &str) -> Result<()> {
     Ok(())
 }
 
-/// A Python with the PyTorch that has our libtorch.
+/// A Python whose PyTorch has our libtorch.
 ///
 /// # Errors
 /// If there is none, or it has another version.
 pub fn python(named: Option<PathBuf>) -> Result<PathBuf> {
     let python = named.unwrap_or_else(|| Path::new(FOLDER).join(".venv/bin/python"));
     let mut ask = Command::new(&python);
-    let version = said(ask.args(["-c", "import numpy, torch; print(torch.__version__)"]));
+    let version = said(ask.args(["-c", "import torch; print(torch.__version__)"]));
     let version = version.context(SETUP)?;
     let wanted = tch_ext::LIBTORCH_VERSION;
     ensure!(

@@ -3,12 +3,12 @@
 use super::{
     AdamW, BETAS, Config, DataLoader, EPS, Gpt, MAX_NORM, Precision, WEIGHT_DECAY, backward,
 };
-use crate::job::{Answer, Job, Size};
-use anyhow::{Context, Result};
+use crate::job::{self, Answer, Job, Size};
+use anyhow::{Context, Result, ensure};
 use lab::Rng;
 use serde::{Deserialize, Serialize};
 use std::{fs, path::Path, time::Instant};
-use tch::{Device, Kind, Tensor};
+use tch::{Cuda, Device, Kind, Tensor};
 
 const SEED: u32 = 1337;
 
@@ -50,15 +50,35 @@ pub fn write_start(size: &Size, steps: usize, path: &Path) -> Result<()> {
     })
 }
 
+/// libtorch's name of a job's device.
+///
+/// # Errors
+/// If it is a GPU and there is none that libtorch can use.
+pub fn device(job: job::Device) -> Result<Device> {
+    match job {
+        job::Device::Cpu => Ok(Device::Cpu),
+        job::Device::Cuda => {
+            ensure!(Cuda::is_available(), "libtorch sees no CUDA device here; use --device cpu");
+            Ok(Device::Cuda(0))
+        }
+    }
+}
+
 /// Does the whole job.
 pub fn work(job: &Job) -> Result<Answer> {
-    let (model, tokens) = start(&job.size, job.warmup + job.steps);
-    let (mut ms, losses) = train(model, tokens, job)?;
+    let device = device(job.device)?;
+    let (mut model, tokens) = start(&job.size, job.warmup + job.steps);
+    if device.is_cuda() {
+        let mut there = Gpt::new(model.config, device);
+        there.vs.copy(&model.vs)?;
+        model = there;
+    }
+    let (mut ms, losses) = train(model, tokens.to(device), job)?;
     Ok(Answer {
         ms: ms.split_off(job.warmup),
         losses,
-        peak_mb: peak_mb(),
-        gflops: product(job),
+        peak_mb: peak_mb(device)?,
+        gflops: product(job, device),
         threads: tch::get_num_threads().into(),
         version: tch_ext::LIBTORCH_VERSION.into(),
     })
@@ -66,7 +86,11 @@ pub fn work(job: &Job) -> Result<Answer> {
 
 /// Every step's milliseconds and loss.
 fn train(mut model: Gpt, tokens: Tensor, job: &Job) -> Result<(Vec<f64>, Vec<f64>)> {
-    model.precision = if job.bf16 { Precision::Bfloat16 } else { Precision::Float32 };
+    model.precision = match job.precision {
+        job::Precision::Fp32 => Precision::Float32,
+        job::Precision::Tf32 => Precision::Tf32,
+        job::Precision::Bf16 => Precision::Bfloat16,
+    };
     let b = job.size.batch_size;
     let mut train = DataLoader::new(tokens, b, job.size.sequence_length)?;
     let mut optimizer = AdamW::new(model.vs.trainable_variables(), false);
@@ -76,28 +100,42 @@ fn train(mut model: Gpt, tokens: Tensor, job: &Job) -> Result<(Vec<f64>, Vec<f64
         losses.push(backward(&model, &mut train, b));
         optimizer.clip_grad_norm();
         optimizer.step(job.optimizer.lr)?;
+        wait(model.vs.device());
         ms.push(begin.elapsed().as_secs_f64() * 1e3);
     }
     Ok((ms, losses))
 }
 
-/// How fast this machine multiplies two square matrices, in GFLOP/s: the best of a few tries.
-fn product(job: &Job) -> f64 {
-    let n = job.size.product;
-    let kind = if job.bf16 { Kind::BFloat16 } else { Kind::Float };
-    let [a, b] = [0, 1].map(|_| Tensor::randn([n, n], tch::kind::FLOAT_CPU).to_kind(kind));
-    let times = (0..4).map(|_| {
+/// A GPU works while the program goes on: waits until it has done all that it was given.
+fn wait(device: Device) {
+    if let Device::Cuda(index) = device {
+        Cuda::synchronize(index as i64);
+    }
+}
+
+/// How fast `device` multiplies two square matrices, in GFLOP/s: the best of a few tries.
+fn product(job: &Job, device: Device) -> f64 {
+    let (n, tries) = (job.size.product, if device.is_cuda() { 30 } else { 4 });
+    let kind = if job.precision == job::Precision::Bf16 { Kind::BFloat16 } else { Kind::Float };
+    let [a, b] = [0, 1].map(|_| Tensor::randn([n, n], (Kind::Float, device)).to_kind(kind));
+    let times = (0..tries).map(|_| {
+        wait(device);
         let begin = Instant::now();
-        let _ = a.matmul(&b);
+        let _product = a.matmul(&b);
+        wait(device);
         begin.elapsed().as_secs_f64()
     });
     2.0 * (n as f64).powi(3) / times.fold(f64::INFINITY, f64::min) / 1e9
 }
 
-fn peak_mb() -> Option<u64> {
-    let status = fs::read_to_string("/proc/self/status").ok()?;
-    let kb = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
-    Some(kb.trim().strip_suffix(" kB")?.parse::<u64>().ok()? * 1024 / 1_000_000)
+fn peak_mb(device: Device) -> Result<Option<u64>> {
+    if device.is_cuda() {
+        return Ok(Some(tch_ext::memory::peak(device)? / 1_000_000));
+    }
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let kb =
+        status.lines().find_map(|line| line.strip_prefix("VmHWM:")?.trim().strip_suffix(" kB"));
+    Ok(kb.and_then(|kb| kb.parse::<u64>().ok()).map(|kb| kb * 1024 / 1_000_000))
 }
 
 #[cfg(test)]
@@ -107,9 +145,9 @@ mod tests {
     #[test]
     fn the_loss_falls() {
         tch::set_num_threads(1); // tests run side by side
-        let size = Size::of("char", true);
-        for bf16 in [false, true] {
-            let job = Job { bf16, steps: 30, ..Job::new(size) };
+        let size = Size::of("char", true, job::Device::Cpu);
+        for precision in [job::Precision::Fp32, job::Precision::Bf16] {
+            let job = Job { precision, steps: 30, ..Job::new(size, job::Device::Cpu) };
             let (model, tokens) = start(&size, 1); // one batch, over and over
             let (ms, losses) = train(model, tokens, &job).unwrap();
             assert_eq!(ms.len(), losses.len());
