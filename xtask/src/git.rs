@@ -66,6 +66,11 @@ impl Git {
         Ok(Self { root: root.context("this folder is in no git repository")?.into() })
     }
 
+    /// The repository whose top folder is `root`.
+    pub fn at(root: &Path) -> Self {
+        Self { root: root.into() }
+    }
+
     /// The top folder of the working tree.
     pub fn root(&self) -> &Path {
         &self.root

@@ -6,6 +6,7 @@ mod compare;
 mod doctor;
 mod edition;
 mod git;
+mod gpu_pack;
 mod lecture;
 mod propagate;
 mod record;
@@ -39,6 +40,7 @@ enum Command {
     Record(record::Record),
     Check(check::Check),
     Book(book::Book),
+    GpuPack(gpu_pack::GpuPack),
 }
 
 fn main() -> ExitCode {
@@ -61,6 +63,7 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Record(record) => record.run().map(|()| ExitCode::SUCCESS),
         Command::Check(check) => check.run(),
         Command::Book(book) => book.run(),
+        Command::GpuPack(pack) => pack.run().map(|()| ExitCode::SUCCESS),
     }
 }
 

@@ -131,7 +131,8 @@ fn ram_gib() -> Option<i64> {
     Some((kib / 1024.0 / 1024.0).round() as i64)
 }
 
-fn rustc() -> Option<String> {
+/// The compiler's version.
+pub fn rustc() -> Option<String> {
     let rustc = env::var("RUSTC").unwrap_or_else(|_| "rustc".into());
     let output = Command::new(rustc).arg("--version").output().ok()?;
     let version = String::from_utf8(output.stdout).ok()?;

@@ -202,7 +202,7 @@ pub fn has_mps(folder: &Path) -> bool {
 }
 
 /// Removes a folder and what is in it, if it is there.
-fn remove(folder: &Path) -> Result<()> {
+pub fn remove(folder: &Path) -> Result<()> {
     match fs::remove_dir_all(folder) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
             Err(error).with_context(|| format!("cannot remove {}", folder.display()))

@@ -203,7 +203,7 @@ fn link_root(_: &Path) -> Result<()> {
 }
 
 /// Where cargo puts what it builds here; the user may have chosen the place.
-fn target_folder() -> Result<PathBuf> {
+pub fn target_folder() -> Result<PathBuf> {
     let mut command = Command::new(cargo_program());
     command.args(["metadata", "--no-deps", "--offline", "--format-version=1"]);
     let output = command.current_dir(workspace()).output().context("cannot run cargo")?;
@@ -221,7 +221,7 @@ fn cargo(args: &[&OsStr]) -> Result<()> {
     Ok(())
 }
 
-fn cargo_program() -> String {
+pub fn cargo_program() -> String {
     env::var("CARGO").unwrap_or_else(|_| "cargo".into())
 }
 
