@@ -1,4 +1,4 @@
-use crate::{Flags, fables, grouped};
+use crate::{Flags, fables, grouped, text::printable};
 use anyhow::{Context, Result, ensure};
 use std::{
     collections::{HashMap, HashSet},
@@ -79,16 +79,16 @@ impl Corpus {
     fn file(path: &Path, most: Most) -> Result<Self> {
         let mut file = File::open(path).context("cannot read it")?;
         let length = file.metadata().context("cannot read it")?.len();
-        let (train, val) = if length > (most.train + most.train / 9) as u64 {
+        let (train, val, total) = if length > (most.train + most.train / 9) as u64 {
             let train = part(&mut file, 0, most.train)?;
-            (train, part(&mut file, length / 10 * 9, most.val)?)
+            (train, part(&mut file, length / 10 * 9, most.val)?, length as usize)
         } else {
             let text = part(&mut file, 0, usize::MAX)?;
             let split = text.chars().count() * 9 / 10;
             let split = text.char_indices().nth(split).map_or(text.len(), |(at, _)| at);
             let (train, val) = text.split_at(split);
             let end = (0..=most.val.min(val.len())).rev().find(|&at| val.is_char_boundary(at));
-            (train.to_string(), val[..end.unwrap_or(0)].to_string())
+            (train.to_string(), val[..end.unwrap_or(0)].to_string(), text.len())
         };
         ensure!(
             !train.is_empty() || !val.is_empty(),
@@ -100,12 +100,12 @@ impl Corpus {
             "it has {} bytes of white space without a break; shorten that run",
             grouped(blank as i64)
         );
-        if ((train.len() + val.len()) as u64) + 3 < length {
+        if train.len() + val.len() < total {
             println!(
                 "{} is long: of its {} bytes, the first {} are to train on and {} after nine tenths to \
                  validate",
-                path.display(),
-                grouped(length as i64),
+                printable(&path.display().to_string()),
+                grouped(total as i64),
                 grouped(train.len() as i64),
                 grouped(val.len() as i64)
             );

@@ -31,5 +31,4 @@ pub use log::Log;
 pub use rng::{Rng, RngState};
 pub use run::run;
 pub use table::{Table, grouped};
-pub use text::printable;
 pub use weights::{Weights, expect_gpt2_tokens};

@@ -227,3 +227,58 @@ impl Line {
         text
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::run::Stop;
+    use clap::Parser;
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+
+    #[derive(Parser)]
+    struct Program {
+        #[command(flatten)]
+        lab: Flags,
+    }
+
+    /// The sentence with which `training` is ended, and what metrics.csv then holds.
+    fn ended(training: impl FnOnce(&mut Log)) -> (Option<String>, String) {
+        let folder = tempfile::tempdir().unwrap();
+        let out = folder.path().to_str().unwrap();
+        let mut log = Log::new(&Program::parse_from(["program", "--out", out]).lab).unwrap();
+        log.start("run", 10);
+        let end = catch_unwind(AssertUnwindSafe(|| training(&mut log)));
+        let sentence = end.err().map(|end| end.downcast::<Stop>().expect("a sentence").0);
+        (sentence, std::fs::read_to_string(folder.path().join("metrics.csv")).unwrap())
+    }
+
+    #[test]
+    fn a_loss_that_is_no_number_ends_the_training_at_that_step() {
+        for loss in [f64::NAN, f64::INFINITY] {
+            let (sentence, csv) = ended(|log| {
+                log.line(0, &[("val", 4.5)]).unwrap();
+                log.step(4.0, 1);
+                log.step(loss, 1);
+            });
+            let sentence = sentence.expect("it goes on");
+            assert!(sentence.starts_with(&format!("step 2: the training loss is {loss}")));
+            assert!(sentence.contains("metrics.csv") && csv.contains("4.5"), "{sentence} {csv}");
+        }
+    }
+
+    #[test]
+    fn so_does_a_validation_loss_and_what_was_measured_stays() {
+        let (sentence, csv) = ended(|log| log.line(7, &[("val", f64::NAN)]).unwrap());
+        assert!(sentence.unwrap().starts_with("step 7: the validation loss is NaN"));
+        assert!(csv.contains("run,7,NaN"), "{csv}");
+    }
+
+    #[test]
+    fn without_a_validation_loss_it_may_explode() {
+        let (sentence, _) = ended(|log| {
+            log.step(f64::INFINITY, 1);
+            log.line(1, &[("w", f64::NAN)]).unwrap();
+        });
+        assert_eq!(sentence, None);
+    }
+}

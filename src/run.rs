@@ -1,4 +1,4 @@
-use crate::printable;
+use crate::text::printable;
 use std::{
     any::Any,
     io::Write,

@@ -202,7 +202,7 @@ pub fn check(libtorch: &Path) -> Result<(), String> {
 }
 
 /// `2.11.0` from the three lines `#define TORCH_VERSION_MAJOR 2`, `…_MINOR 11` and `…_PATCH 0`.
-fn header_version(libtorch: &Path) -> Option<String> {
+pub fn header_version(libtorch: &Path) -> Option<String> {
     let header = fs::read_to_string(libtorch.join(VERSION_HEADER)).ok()?;
     let part = |name: &str| {
         let definition = format!("#define TORCH_VERSION_{name} ");

@@ -92,13 +92,8 @@ pub fn check(folder: &Path, platform: Platform) -> Result<Whole> {
 }
 
 fn check_version(folder: &Path) -> Result<()> {
-    let header = fs::read_to_string(folder.join("include/torch/headeronly/version.h"))
-        .context("its headers do not say their version")?;
-    let [major, minor, patch] = ["MAJOR", "MINOR", "PATCH"].map(|part| {
-        let definition = format!("#define TORCH_VERSION_{part} ");
-        header.lines().find_map(|line| line.strip_prefix(&definition)).unwrap_or("?")
-    });
-    let version = format!("{major}.{minor}.{patch}");
+    let version =
+        libtorch::header_version(folder).context("its headers do not say their version")?;
     ensure!(version == libtorch::VERSION, "it has version {version}, not {}", libtorch::VERSION);
     Ok(())
 }
