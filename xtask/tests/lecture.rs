@@ -9,6 +9,7 @@ use std::{
 };
 
 use repository::{Repository, STEPS, xtask};
+use tempfile::TempDir;
 
 #[test]
 fn first_the_lab_then_one_commit_a_step_each_with_its_tag() {
@@ -244,6 +245,45 @@ fn a_change_leaves_the_commits_before_it_as_they_are() {
 }
 
 #[test]
+fn newer_packages_on_another_machine_change_no_hash() {
+    let registry = registry(&["1.0.0"]);
+    let repository = with_lexicon(registry.path());
+    cargo(&repository.path(""), &["generate-lockfile"]);
+    repository.commit("A lexicon");
+    repository.done(&["lecture"]);
+    let lecture = repository.git(&["rev-parse", "lecture"]);
+    let lock = |step: &str| repository.git(&["show", &format!("{step}:Cargo.lock")]);
+    assert!(!lock("step02_three").contains("lexicon"));
+    assert!(lock("step03_fresh").contains("name = \"lexicon\"\nversion = \"1.0.0\"\n"));
+
+    add_to(registry.path(), "1.1.0");
+    repository.done(&["lecture"]);
+    assert_eq!(repository.git(&["rev-parse", "lecture"]), lecture);
+    for step in STEPS {
+        repository.git(&["switch", "--quiet", "--detach", step]);
+        cargo(&repository.path(""), &["metadata", "--locked", "--format-version=1"]);
+        assert_eq!(repository.git(&["status", "--porcelain"]), "");
+    }
+}
+
+#[test]
+fn a_lock_file_that_lacks_a_package_is_named() {
+    let (known, unknown) = (registry(&["1.0.0"]), registry(&[]));
+    let repository = with_lexicon(known.path());
+    repository.commit("A lexicon");
+    repository.refused(&["lecture"], &["HEAD's Cargo.lock lacks lexicon 1.0.0", "`cargo check`"]);
+
+    let repository = with_lexicon(unknown.path());
+    repository.commit("A lexicon");
+    let output = repository.xtask(&["lecture"]);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.starts_with("error: cargo cannot make the lecture's Cargo.lock"), "{said}");
+    assert!(said.contains("`cargo fetch`") && said.contains("lexicon"), "{said}");
+    assert_eq!(repository.refs().lines().count(), 1); // main
+}
+
+#[test]
 fn says_what_it_needs() {
     let folder = tempfile::tempdir().unwrap();
     let output = xtask(folder.path(), &["lecture"]);
@@ -254,6 +294,33 @@ fn says_what_it_needs() {
     repository.done(&["lecture"]);
     repository.git(&["switch", "--quiet", "--detach", "step01_two"]);
     repository.refused(&["lecture"], &["HEAD has no steps", "switch"]);
+}
+
+/// All that cargo knows of the world: these versions of the package `lexicon`.
+fn registry(versions: &[&str]) -> TempDir {
+    let registry = tempfile::tempdir().unwrap();
+    versions.iter().for_each(|version| add_to(registry.path(), version));
+    registry
+}
+
+fn add_to(registry: &Path, version: &str) {
+    let package = registry.join(version);
+    fs::create_dir_all(package.join("src")).unwrap();
+    let write = |name: &str, text: &str| fs::write(package.join(name), text).unwrap();
+    write("Cargo.toml", &format!("[package]\nname = \"lexicon\"\nversion = \"{version}\"\n"));
+    write("src/lib.rs", "");
+    let checksum = "0".repeat(64);
+    write(".cargo-checksum.json", &format!("{{\"package\":\"{checksum}\",\"files\":{{}}}}"));
+}
+
+/// The small repository, in which step03 needs `lexicon` of this registry, and the lock file lacks it.
+fn with_lexicon(registry: &Path) -> Repository {
+    let repository = Repository::new();
+    let sources = "[source.crates-io]\nreplace-with = \"here\"\n[source.here]\ndirectory";
+    repository.write(".cargo/config.toml", &format!("{sources} = '{}'\n", registry.display()));
+    repository.edit("Cargo.toml", "# for step03", "# for step03\nlexicon = \"1\"");
+    repository.edit("steps/step03_fresh.rs", "words in place", "a lexicon in place");
+    repository
 }
 
 #[track_caller]

@@ -1,8 +1,12 @@
 //! The lecture's `Cargo.toml` and `Cargo.lock`.
 
-use std::{collections::HashSet, env, fs, process::Command};
+use std::{
+    collections::{BTreeSet, HashSet},
+    env, fs,
+    process::Command,
+};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use toml_edit::{ArrayOfTables, DocumentMut, Item, Table, value};
 
 use crate::git::Tree;
@@ -10,6 +14,7 @@ use crate::git::Tree;
 /// Makes the manifests of the lecture's commits, one after the other.
 pub struct Manifest {
     head: DocumentMut,
+    head_lock: Option<String>,
     /// Every word of the Rust code so far.
     words: HashSet<String>,
     /// The manifest for which the lock file was made last, without its program.
@@ -21,8 +26,9 @@ impl Manifest {
     /// The tree has no `Cargo.toml`, or it is not TOML.
     pub fn of(head: &Tree) -> Result<Self> {
         let text = head.text("Cargo.toml")?.context("HEAD has no Cargo.toml")?;
+        let head_lock = head.text("Cargo.lock")?;
         let head = text.parse().context("Cargo.toml")?;
-        Ok(Self { head, words: HashSet::new(), locked: String::new() })
+        Ok(Self { head, head_lock, words: HashSet::new(), locked: String::new() })
     }
 
     /// Gives the tree a manifest with one program, or none, with those members that are there, and
@@ -50,8 +56,13 @@ impl Manifest {
             manifest.insert("bin", Item::ArrayOfTables(bin(name, path)));
         }
         tree.put("Cargo.toml", &manifest.to_string())?;
-        if without_program != self.locked && tree.has("Cargo.lock") {
-            tree.put("Cargo.lock", &lock(tree)?)?;
+        if let Some(head) = &self.head_lock
+            && without_program != self.locked
+        {
+            // Not the commit before's, which lacks what this one needs anew: cargo would take the newest.
+            tree.put("Cargo.lock", head)?;
+            let lock = lock(tree, head)?;
+            tree.put("Cargo.lock", &lock)?;
         }
         self.locked = without_program;
         Ok(())
@@ -79,13 +90,34 @@ fn bin(name: &str, path: &str) -> ArrayOfTables {
     ArrayOfTables::from_iter([table])
 }
 
-/// The lock file without what the manifest no longer needs. Versions stay, and cargo asks nobody.
-fn lock(tree: &Tree) -> Result<String> {
+/// The tree's lock file, `head`, without what its manifests do not need. Each package that is left is as it
+/// was, whatever newer ones this machine knows. Cargo cuts, for it alone knows which features are left.
+fn lock(tree: &Tree, head: &str) -> Result<String> {
     let folder = tree.export()?;
     let mut cargo = Command::new(env::var("CARGO").unwrap_or_else(|_| "cargo".into()));
     cargo.args(["update", "--workspace", "--offline", "--quiet"]).current_dir(&folder);
     let output = cargo.output().context("cargo does not run")?;
     let said = String::from_utf8_lossy(&output.stderr);
-    ensure!(output.status.success(), "cargo cannot make the lecture's Cargo.lock: {}", said.trim());
-    Ok(fs::read_to_string(folder.path().join("Cargo.lock"))?)
+    ensure!(
+        output.status.success(),
+        "cargo cannot make the lecture's Cargo.lock; if it lacks a package, `cargo fetch` gets it: {}",
+        said.trim()
+    );
+    let lock = fs::read_to_string(folder.path().join("Cargo.lock"))?;
+    let known = packages(head)?;
+    if let Some(other) = packages(&lock)?.difference(&known).next() {
+        bail!(
+            "HEAD's Cargo.lock lacks {other}, which its manifests ask for: run `cargo check`, commit \
+             Cargo.lock, and try again"
+        );
+    }
+    Ok(lock)
+}
+
+/// The packages of a lock file, by name and version.
+fn packages(lock: &str) -> Result<BTreeSet<String>> {
+    let lock: DocumentMut = lock.parse().context("Cargo.lock")?;
+    let packages = lock.get("package").and_then(Item::as_array_of_tables).into_iter().flatten();
+    let word = |package: &Table, key| package[key].as_str().unwrap_or_default().to_string();
+    Ok(packages.map(|package| word(package, "name") + " " + &word(package, "version")).collect())
 }
