@@ -22,6 +22,7 @@ use std::{
     process::ExitCode,
     thread,
 };
+use tch_ext::precision::bf16_is_fast;
 
 /// Trains the same model with step10's code and with PyTorch, in turn, and prints how fast each is
 ///
@@ -37,7 +38,8 @@ struct Args {
     /// Where to train
     #[arg(long, default_value = "cpu")]
     device: Device,
-    /// How to multiply matrices, as often as wanted [default: fp32 and bf16, on a GPU tf32 too]
+    /// How to multiply matrices, as often as wanted [default: fp32, bf16 where the hardware is fast at it,
+    /// on a GPU tf32]
     #[arg(long)]
     precision: Vec<Precision>,
     /// Sequences in a batch, instead of the model's own number
@@ -72,6 +74,9 @@ enum Command {
     Setup,
     #[command(hide = true)]
     Worker { job: String },
+    /// Say whether the device is fast at bfloat16, in JSON
+    #[command(hide = true)]
+    Fast,
 }
 
 impl Args {
@@ -80,8 +85,18 @@ impl Args {
         self.threads.map_or(cores, |threads| threads as usize)
     }
 
-    /// The ways to train, in the order of their turns.
-    fn rows(&self) -> Vec<Row> {
+    /// Whether the device has instructions for bfloat16. A CPU without them computes each product in
+    /// software, and a training step takes minutes.
+    ///
+    /// # Errors
+    /// If there is no such device.
+    fn fast_bf16(&self) -> Result<bool> {
+        Ok(bf16_is_fast(step10::ours::device(self.device)?)?)
+    }
+
+    /// The ways to train, in the order of their turns. Where bfloat16 is not `fast`, its rows have none
+    /// unless they are asked for.
+    fn rows(&self, fast: bool) -> Vec<Row> {
         use {Precision::*, Side::*};
         let mut rows = match self.device {
             Device::Cpu => {
@@ -98,11 +113,13 @@ impl Args {
         }
         let asked = |precision| self.precision.is_empty() || self.precision.contains(&precision);
         rows.retain(|&(_, precision)| asked(precision));
-        rows.into_iter().map(|(side, precision)| Row::new(side, precision)).collect()
+        let left_out = |precision| precision == Bf16 && !fast && self.precision.is_empty();
+        let row = |(side, precision)| Row::new(side, precision, left_out(precision));
+        rows.into_iter().map(row).collect()
     }
 
     /// What is compared, with nothing measured yet.
-    fn comparison(&self, name: &'static str) -> Comparison {
+    fn comparison(&self, name: &'static str, fast: bool) -> Comparison {
         // The ceilings need a product alone, and whatever model to go with it.
         let mut size = Size::of(name, self.quick || name == "ceiling", self.device);
         if name == "ceiling" {
@@ -110,7 +127,7 @@ impl Args {
         }
         size.batch_size = self.batch_size.unwrap_or(size.batch_size);
         let (tokens, flops) = (size.tokens(), size.flops());
-        Comparison { name, device: self.device, size, tokens, flops, rows: self.rows() }
+        Comparison { name, device: self.device, size, tokens, flops, rows: self.rows(fast) }
     }
 
     fn job(&self, size: Size, folder: &Path) -> Job {
@@ -122,15 +139,25 @@ impl Args {
     fn compare(&self) -> Result<()> {
         let mut done = Vec::new();
         self.save(&done)?; // a file that cannot be written is known before the work
-        ensure!(!self.rows().is_empty(), "--precision tf32: only a GPU has it (--device cuda)");
-        step10::ours::device(self.device)?;
+        let fast = self.fast_bf16()?;
+        let rows = self.rows(fast);
+        ensure!(!rows.is_empty(), "--precision tf32: only a GPU has it (--device cuda)");
         let python = side::python(self.python.clone())?;
         println!("{}, {} threads, libtorch {}", cpu(), self.threads(), tch_ext::LIBTORCH_VERSION);
+        let n = rows.iter().filter(|row| row.left_out).count();
+        if n > 0 {
+            eprintln!(
+                "note: {n} rows of each table are left out: the {} has no instructions for bfloat16, and a step \
+                 would take minutes; --precision bf16 measures them all the same",
+                if self.device == Device::Cpu { "processor" } else { "GPU" }
+            );
+        }
         let names: &[&str] =
             if self.only.is_some() { &["char", "gpt2", "ceiling"] } else { &["char", "gpt2"] };
         for &name in names {
             if self.only.as_ref().is_none_or(|only| only == name) {
-                self.train(name, &python, &mut done)?;
+                done.push(self.comparison(name, fast));
+                self.train(&python, &mut done)?;
             }
         }
         let rows = || done.iter().flat_map(|comparison: &Comparison| &comparison.rows);
@@ -143,12 +170,11 @@ impl Args {
         Ok(())
     }
 
-    /// Lets each side take its turns with one model, and saves after each.
-    fn train(&self, name: &'static str, python: &Path, done: &mut Vec<Comparison>) -> Result<()> {
+    /// Lets each side take its turns with the last model of `done`, and saves after each.
+    fn train(&self, python: &Path, done: &mut [Comparison]) -> Result<()> {
         let folder = tempfile::tempdir()?;
-        let at = done.len();
-        done.push(self.comparison(name));
-        let Comparison { size, tokens, flops, .. } = done[at];
+        let at = done.len() - 1;
+        let Comparison { name, size, tokens, flops, .. } = done[at];
         let mut job = self.job(size, folder.path());
         let mut rounds = self.rounds;
         if name == "ceiling" {
@@ -165,7 +191,7 @@ impl Args {
             }
             for i in turns {
                 let row = &done[at].rows[i];
-                if row.error.is_some() {
+                if row.error.is_some() || row.left_out {
                     continue;
                 }
                 let what = row.name();
@@ -217,5 +243,31 @@ fn main() -> ExitCode {
         None => args.compare(),
         Some(Command::Setup) => side::setup(),
         Some(Command::Worker { job }) => side::worker(job),
+        Some(Command::Fast) => {
+            println!("{}", serde_json::json!({ "bf16": args.fast_bf16()? }));
+            Ok(())
+        }
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rows(args: &[&str], fast: bool) -> Vec<(Precision, bool)> {
+        let args = Args::parse_from([&["bench"], args].concat());
+        args.rows(fast).iter().map(|row| (row.precision, row.left_out)).collect()
+    }
+
+    #[test]
+    fn bfloat16_is_left_out_where_it_is_slow_unless_asked_for() {
+        use Precision::*;
+        let left_out = |rows: &[(Precision, bool)]| rows.iter().filter(|row| row.1).count();
+        for (args, of_bf16) in [(&[][..], 2), (&["--compile"], 3), (&["--device", "cuda"], 2)] {
+            let (slow, fast) = (rows(args, false), rows(args, true));
+            assert_eq!((left_out(&slow), left_out(&fast)), (of_bf16, 0), "{args:?}");
+            assert!(slow.iter().all(|&(precision, left_out)| left_out == (precision == Bf16)));
+        }
+        assert_eq!(rows(&["--precision", "bf16"], false), [(Bf16, false); 2]);
+    }
 }

@@ -16,13 +16,20 @@ pub struct Row {
     losses: Vec<f64>,
     peak_mb: Option<u64>,      // the largest of its processes
     gflops: f64,               // the fastest matrix product of its processes
+    pub left_out: bool,        // it is in bfloat16, which is slow here: no turn
     pub error: Option<String>, // why it takes no more turns
 }
 
 impl Row {
-    pub fn new(side: Side, precision: Precision) -> Self {
+    pub fn new(side: Side, precision: Precision, left_out: bool) -> Self {
         let (ms, losses) = (Vec::new(), Vec::new());
-        Self { side, precision, ms, losses, peak_mb: None, gflops: 0.0, error: None }
+        Self { side, precision, ms, losses, peak_mb: None, gflops: 0.0, left_out, error: None }
+    }
+
+    /// Why it has nothing to show, if that is so.
+    fn missing(&self) -> Option<String> {
+        let failed = self.error.as_ref().map(|error| format!("failed: {error}"));
+        failed.or(self.left_out.then(|| "left out: no instructions for bfloat16 here".into()))
     }
 
     /// `step10 bf16`
@@ -115,8 +122,8 @@ impl Comparison {
     pub fn print_ceilings(&self) {
         println!("\n  {}³ products:", self.size.product);
         for row in &self.rows {
-            match &row.error {
-                Some(error) => println!("  {:<41} failed: {error}", row.name()),
+            match row.missing() {
+                Some(why) => println!("  {:<41} {why}", row.name()),
                 None => {
                     println!("  {:<41} {:>9} GFLOP/s", row.name(), lab::grouped(row.gflops as i64))
                 }
@@ -146,7 +153,7 @@ impl Comparison {
     fn ceilings(&self) -> String {
         let mut said = Vec::new();
         for precision in [Precision::Fp32, Precision::Tf32, Precision::Bf16] {
-            if self.rows.iter().any(|row| row.precision == precision) {
+            if self.rows.iter().any(|row| row.precision == precision && !row.left_out) {
                 said.push(format!("{:.0} in {}", self.ceiling(precision), precision.name()));
             }
         }
@@ -156,8 +163,8 @@ impl Comparison {
     fn print_row(&self, row: &Row) {
         let (side, precision) = (row.side.name(), row.precision.name());
         let Some(ms) = row.median().filter(|_| row.error.is_none()) else {
-            let error = row.error.as_deref().unwrap_or("it had no turn");
-            println!("  {side:<36} {precision:>4} failed: {error}");
+            let why = row.missing().unwrap_or_else(|| "failed: it had no turn".into());
+            println!("  {side:<36} {precision:>4} {why}");
             return;
         };
         let spread = format!("({:.1} … {:.1})", row.ms[0], row.ms[row.ms.len() - 1]);
