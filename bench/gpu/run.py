@@ -39,6 +39,8 @@ QUICK_STEPS = 2  # of training, with --quick
 QUICK_LIMIT = 40  # seconds for a step's run, with --quick
 GRACE = 3  # seconds between TERM and KILL
 RESERVE = 2  # seconds before the deadline that belong to us
+SLOW_BF16 = "nothing here is fast at bfloat16: it would take minutes, and show nothing"
+TRAINS_IN_BF16 = "mixed_precision"  # in the name of the step whose proof does so wherever it runs
 FINAL = ("done", "failed", "stopped", "out of memory")  # states that --resume does not try again
 
 
@@ -236,6 +238,10 @@ class Session:
             machine["nvidia-smi"] = ask_nvidia_smi()
             if not machine["torch"].get("gpu"):
                 raise Unusable("PyTorch sees no GPU here; `run.sh --cpu --quick` shows that all else works")
+        asked = self.ask([HERE / "bench", "--device", self.device, "fast"])
+        if asked.returncode != 0:
+            raise Unusable(f"the program bench does not start: {last_line(asked.stderr)}")
+        machine["fast at bf16"] = json.loads(asked.stdout)["bf16"]
         self.save()
         for name, value in machine.items():
             if name != "nvidia-smi":
@@ -248,9 +254,15 @@ class Session:
         self.bench("ceilings", "products", ["--only", "ceiling"], needs=40)
 
     def compare(self):
+        if not self.fast_bf16():
+            self.skip("compare", "gpt2 bf16", SLOW_BF16)
+            return
         self.bench(
             "compare", "gpt2 bf16", ["--only", "gpt2", "--precision", "bf16", *self.turns(2)], needs=100
         )
+
+    def fast_bf16(self):
+        return self.results["machine"]["fast at bf16"]
 
     def precisions(self):
         which = ["tf32", "fp32"] if self.device == "cuda" else ["fp32"]
@@ -260,6 +272,9 @@ class Session:
 
     def batch(self):
         """Half as many sequences, until they fit."""
+        if not self.fast_bf16():
+            self.skip("batch", "gpt2 bf16", SLOW_BF16)
+            return
         for size in (128, 64, 32) if self.device == "cuda" else (8, 4):
             options = ["--only", "gpt2", "--precision", "bf16", "--batch-size", str(size), *self.turns(1)]
             run = self.bench("batch", f"gpt2 bf16, batches of {size}", options, needs=60)
@@ -278,13 +293,20 @@ class Session:
     def ladder(self):
         number = 50 if self.device == "cuda" else 5
         for step in self.steps():
-            if sizes := self.sizes(step):
+            if self.is_left_out(step):
+                self.skip("ladder", step, SLOW_BF16)
+            elif sizes := self.sizes(step):
                 size = self.smallest(step) if self.args.quick or "gpt2" not in sizes else "gpt2"
                 run = self.step("ladder", step, size=size, steps=number, needs=30, limit=150)
                 self.measure_against_ceiling(run)
 
+    def is_left_out(self, step):
+        return self.args.quick and TRAINS_IN_BF16 in step and not self.fast_bf16()
+
     def defaults(self):
         for step in self.steps():
+            if self.is_left_out(step):
+                continue  # the ladder has said so
             size = self.smallest(step)
             if size and self.args.quick:
                 self.skip("defaults", step, "the ladder has just run it at this size")
@@ -327,6 +349,8 @@ class Session:
         name = " ".join(filter(None, [step, size, corpus]))
         out = Path(tempfile.mkdtemp(dir=self.temporary.name))
         steps = QUICK_STEPS if self.args.quick else steps
+        if self.args.quick and not size:
+            corpus = HERE / "run.py"  # a short text: its validation takes a second, and the fables' many
         flags = {"device": self.device, "out": out, "size": size, "steps": steps, "corpus": corpus}
         command = [HERE / "all_steps", step]
         for flag, value in flags.items():
@@ -434,7 +458,7 @@ class Session:
 
     def suspicious(self, run):
         """What somebody should look at: proofs that do not hold, and a GPU that was not used."""
-        flags = [line.strip() for line in run["stdout"].splitlines() if re.search(r"\bNO\b", line)]
+        flags = [line.strip() for line in run["stdout"].splitlines() if re.search(r"\bNO( \(|$)", line)]
         if re.search(r"\b(Double|float64)\b", run["stderr"]):
             flags.append(f"float64: {last_line(run['stderr'])}")
         if self.device == "cuda":

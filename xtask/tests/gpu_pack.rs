@@ -17,7 +17,7 @@ use tempfile::TempDir;
 /// A step with sizes, one without, and one that does what the test wants: the script in `odd`.
 const STEPS: &str = r#"
 echo "$*" >>"$(dirname "$0")/calls"
-[ $# = 0 ] && { printf 'step01_plain\nstep06_sized\nstep07_odd\n'; exit; }
+[ $# = 0 ] && { cat "$(dirname "$0")/steps"; exit; }
 step=$1
 if [ "$2" = --help ]; then
     [ $step = step01_plain ] || cat <<END
@@ -49,6 +49,7 @@ echo 'a promise   1   2   NO'
 
 /// Writes the file that --json names. Batches of 8 or more than 32 do not fit.
 const BENCH: &str = r#"
+[ "$3" = fast ] && { cat "$(dirname "$0")/fast"; exit; }
 echo "bench $*" >>"$(dirname "$0")/calls"
 while [ $# -gt 0 ]; do
     [ "$1" = --json ] && json=$2
@@ -103,6 +104,8 @@ impl Home {
         home.script("pack/all_steps", STEPS);
         home.script("pack/bench", BENCH);
         home.write("pack/odd", "true");
+        home.write("pack/steps", "step01_plain\nstep06_sized\nstep07_odd\n");
+        home.write("pack/fast", r#"{"bf16": true}"#);
         home.torch("2.11.0", TORCH);
         home
     }
@@ -251,6 +254,36 @@ fn every_part_is_gone_through_in_order_and_kept() {
     assert!(calls.contains("step06_sized --device cpu"), "{calls}");
     assert!(calls.contains("step01_plain --out") && !calls.contains("step01_plain --device"));
     assert!(stdout(&output).contains("step01_plain has no --device"));
+}
+
+#[test]
+fn what_is_in_bf16_is_left_out_where_that_is_slow() {
+    let home = Home::new(&["--cpu"]);
+    home.write("pack/fast", r#"{"bf16": false}"#);
+    home.write("pack/steps", "step01_plain\nstep06_sized\nstep08_mixed_precision\n");
+    let output = home.run(&["--cpu", "--quick"]);
+    assert_code(&output, 0);
+    let runs =
+        [("compare", "gpt2 bf16"), ("ladder", "step08_mixed_precision"), ("batch", "gpt2 bf16")];
+    for (part, name) in runs {
+        let run = home.result(part, name);
+        assert_eq!(run["state"], "skipped", "{run:#}");
+        assert!(run["why"].as_str().unwrap().contains("fast at bfloat16"), "{run:#}");
+        assert!(stdout(&output).contains(&format!("{name}: skipped")), "{}", stdout(&output));
+    }
+    let calls = home.calls();
+    assert!(!calls.contains("--precision bf16"), "{calls}");
+    assert!(!calls.contains("step08_mixed_precision --device"), "{calls}");
+    // The rest is there.
+    assert_eq!(home.result("ceilings", "products")["state"], "done");
+    assert_eq!(home.result("precisions", "gpt2 fp32")["state"], "done");
+    // With its time, step08 runs here too.
+    assert_code(&home.run(&["--cpu", "--only", "ladder"]), 0);
+    assert_eq!(home.result("ladder", "step08_mixed_precision gpt2")["state"], "done");
+
+    fs::remove_file(home.path("pack/calls")).unwrap();
+    home.script("pack/bench", "echo no libtorch >&2; exit 127");
+    assert_refused(&home, &["--cpu"], "bench does not start: no libtorch");
 }
 
 #[test]
