@@ -12,7 +12,11 @@ use anyhow::Result;
 use clap::Parser;
 use fancy_regex::Regex;
 use lab::{Corpus, Flags, grouped, plot::Plot};
-use std::{cmp::Reverse, collections::HashMap, process::ExitCode};
+use std::{
+    cmp::Reverse,
+    collections::{BinaryHeap, HashMap},
+    process::ExitCode,
+};
 
 #[path = "proofs/step04.rs"]
 mod proof;
@@ -52,7 +56,7 @@ impl Tokenizer {
     }
 
     /// Learns tokens from `text` until there are `vocab_size` or no pair is left that occurs twice.
-    /// Reports every merge.
+    /// Reports every merge. Each one takes time for all bytes of all different pieces.
     fn train(text: &str, vocab_size: usize, mut report: impl FnMut(&Merge)) -> Result<Self> {
         let mut tokenizer = Self::new((0..=255).map(|byte| vec![byte]).collect())?;
         // A piece that occurs a thousand times is kept once, with its count.
@@ -110,15 +114,35 @@ impl Tokenizer {
         if let Some(&id) = self.ids.get(piece) {
             return vec![id];
         }
-        let mut ids: Vec<u32> = piece.iter().map(|&byte| self.ids[&[byte][..]]).collect();
-        loop {
-            let glued = |pair: &[u32]| {
-                let id = self.ids.get(&[self.bytes(pair[0]), self.bytes(pair[1])].concat())?;
-                Some((*id, (pair[0], pair[1])))
-            };
-            let Some((id, pair)) = ids.windows(2).filter_map(glued).min() else { return ids };
-            merge(&mut ids, pair, id);
+        // A token runs from one cut to the next. Every cut knows the next one on its left and right.
+        let n = piece.len();
+        let mut left: Vec<usize> = (0..=n).map(|cut| cut.wrapping_sub(1)).collect();
+        let mut right: Vec<usize> = (0..=n).map(|cut| cut + 1).collect();
+        // The pair at a cut, if it makes a token. Beyond the piece's ends `get` finds no bytes.
+        let pair = |start, cut, end| {
+            let id = self.ids.get(piece.get(start..end)?)?;
+            Some(Reverse((*id, start, cut, end)))
+        };
+        // The heap hands out the pair of the lowest id and, of several, the leftmost.
+        let mut pairs: BinaryHeap<_> =
+            (1..n).filter_map(|cut| pair(cut - 1, cut, cut + 1)).collect();
+        while let Some(Reverse((_, start, cut, end))) = pairs.pop() {
+            if (left[cut], right[cut]) != (start, end) {
+                continue; // out of date: one of the two has been glued to its other neighbour
+            }
+            // The cut goes, and the two beside it have a longer token on one side.
+            right[start] = end;
+            left[end] = start;
+            pairs.extend(pair(left[start], start, end));
+            pairs.extend(pair(start, end, right[end]));
         }
+        let mut ids = Vec::new();
+        let mut start = 0;
+        while start < n {
+            ids.push(self.ids[&piece[start..right[start]]]);
+            start = right[start];
+        }
+        ids
     }
 
     /// The text that `ids` stand for. Where a token ends inside a character, as a model's may, the

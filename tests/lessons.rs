@@ -297,12 +297,104 @@ mod step04 {
         }
     }
 
-    #[test]
-    fn long_runs_are_no_trouble() {
-        for text in [" ".repeat(20_000), "x".repeat(3_000), "\n".repeat(20_000) + "x"] {
-            let ids = GPT2.encode(&text).unwrap();
-            assert_eq!(ids, TIKTOKEN.encode_ordinary(&text));
+    /// tiktoken with tokens of our own in the order in which they are to be glued.
+    fn tiktoken_with(tokenizer: &Tokenizer) -> tiktoken_rs::CoreBPE {
+        let ranks = tokenizer.ids.iter().map(|(bytes, id)| (bytes.clone(), *id)).collect();
+        tiktoken_rs::CoreBPE::new(ranks, Default::default(), PIECES).unwrap()
+    }
+
+    /// The single bytes, then `tokens`, each once.
+    fn tokenizer_of<'a>(tokens: impl IntoIterator<Item = &'a str>) -> Tokenizer {
+        let mut all: Vec<Vec<u8>> = (0..=255).map(|byte| vec![byte]).collect();
+        for token in tokens {
+            if !all.iter().any(|known| known == token.as_bytes()) {
+                all.push(token.into());
+            }
         }
+        Tokenizer::new(all).unwrap()
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
+        // Two letters and any order: pairs overlap, several spell the same bytes, and what is glued
+        // makes pairs that come before it. tiktoken goes another way below 100 bytes than above.
+        #[test]
+        fn any_order_of_tokens_is_glued_as_tiktoken_does(
+            tokens in prop::collection::vec("[ab]{2,5}", 1..24),
+            short in "[ab]{0,90}",
+            long in "[ab]{100,400}",
+        ) {
+            let ours = tokenizer_of(tokens.iter().map(String::as_str));
+            let theirs = tiktoken_with(&ours);
+            for text in [short, long] {
+                prop_assert_eq!(ours.encode(&text).unwrap(), theirs.encode_ordinary(&text));
+            }
+        }
+    }
+
+    #[test]
+    fn of_pairs_that_make_the_same_token_the_leftmost_is_glued() {
+        // a·ba and ab·a spell the same, and of five letters each may have the middle one.
+        for tokens in [["ab", "ba", "aba"], ["ba", "aba", "ab"], ["aba", "ab", "ba"]] {
+            let ours = tokenizer_of(tokens);
+            let theirs = tiktoken_with(&ours);
+            for text in ["ababa".to_string(), "aababaab".into(), "aba".repeat(100) + "b"] {
+                let ids = ours.encode(&text).unwrap();
+                assert_eq!(ids, theirs.encode_ordinary(&text), "{tokens:?} {text}");
+            }
+        }
+        let ours = tokenizer_of(["aa"]);
+        let aa = ours.ids[&b"aa"[..]];
+        assert_eq!(ours.encode("aaaaa").unwrap(), [aa, aa, b'a'.into()]);
+    }
+
+    /// `bytes` of text or a few more, its characters drawn from `among`, the same every time.
+    fn drawn(among: &str, bytes: usize) -> String {
+        let among: Vec<char> = among.chars().collect();
+        let mut rng = lab::Rng::new(4);
+        let mut text = String::new();
+        while text.len() < bytes {
+            text.push(among[rng.below(among.len() as i64) as usize]);
+        }
+        text
+    }
+
+    #[track_caller]
+    fn is_as_tiktokens(text: &str) {
+        let ids = GPT2.encode(text).unwrap();
+        let start: String = text.chars().take(20).collect();
+        assert!(ids == TIKTOKEN.encode_ordinary(text), "{start:?}"); // too long to be printed
+        assert!(GPT2.decode(&ids) == text, "{start:?}");
+    }
+
+    // With a look at the whole piece for every pair that is glued, this takes a quarter of an hour.
+    #[test]
+    fn a_megabyte_without_a_break_is_no_trouble() {
+        is_as_tiktokens(&"x".repeat(1_000_000));
+        is_as_tiktokens(&drawn("abcdefghijklmnopqrstuvwxyz", 1_000_000));
+        for among in ["0123456789", "!?.,-=*#", "狐狸é", "🦊🍇👩"] {
+            is_as_tiktokens(&drawn(among, 200_000));
+        }
+    }
+
+    #[test]
+    fn nor_is_a_megabyte_of_everything() {
+        is_as_tiktokens(&drawn(" \n\t07🦊xé'!", 1_000_000));
+        is_as_tiktokens(&drawn("e\u{301}7 ", 200_000));
+        is_as_tiktokens(&drawn(" \n\t\u{3000}", 100_000));
+        is_as_tiktokens(&(" ".repeat(100_000) + "x"));
+    }
+
+    #[test]
+    fn a_megabyte_without_a_break_is_learned_from() {
+        let text = "x".repeat(1 << 20);
+        let tokenizer = Tokenizer::train(&text, 1000, |_| {}).unwrap();
+        // Every merge halves the row, until two tokens are left and their pair occurs once.
+        assert_eq!(tokenizer.tokens.len(), 256 + 19);
+        // One letter fewer is one token of each size.
+        let sizes: Vec<u32> = (256..275).rev().chain([b'x'.into()]).collect();
+        assert_eq!(tokenizer.encode(&text[1..]).unwrap(), sizes);
     }
 }
 
