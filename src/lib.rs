@@ -9,6 +9,7 @@
 //! | `#[command(flatten)] lab: Flags` | `--steps --seed --device --threads --corpus --out --quick --no-plot` |
 //! | `Corpus::load(&args.lab, BLOCK_SIZE)` | a training and a validation text, and the floor of the latter |
 //! | `Rng::new(args.lab.seed)` | the numbers that batches and samples are drawn with |
+//! | `expect_finite(&logits)` | the end of the program, in a sentence, if a model writes noise |
 //! | `Log::new(&args.lab)` | the progress bar, the aligned lines, `metrics.csv`, the plot |
 //! | `Weights::open(path)` | a GPT-2 checkpoint's tensors by name, checked before they are read |
 //! | `expect_gpt2_tokens(path, vocab_size)` | the certainty that a checkpoint's tokens are those of GPT-2 |
@@ -16,6 +17,7 @@
 
 mod corpus;
 pub mod fables;
+mod finite;
 mod flags;
 mod log;
 pub mod plot;
@@ -26,6 +28,7 @@ mod text;
 mod weights;
 
 pub use corpus::Corpus;
+pub use finite::expect_finite;
 pub use flags::Flags;
 pub use log::Log;
 pub use rng::{Rng, RngState};

@@ -3,6 +3,7 @@
 //! libtorch's own generator is left to dropout and initialisation, so drawing a sample in the middle
 //! of a run does not change the run.
 
+use crate::finite;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng as _, SeedableRng};
 use serde::{Deserialize, Serialize};
@@ -60,12 +61,13 @@ impl Rng {
     /// An index into `weights`, drawn with probability proportional to its weight.
     ///
     /// # Panics
-    /// If a weight is negative or not a number, or if the weights do not add up to something positive and finite.
+    /// If a weight is negative, or if the weights do not add up to something positive and finite. Where one is
+    /// NaN, as all are that come from NaN among logits, `lab::run` ends the program with a sentence.
     pub fn pick(&mut self, weights: &[f64]) -> usize {
-        assert!(
-            weights.iter().all(|&w| w >= 0.0),
-            "a weight is negative or not a number: the model's own numbers are no longer finite"
-        );
+        if weights.iter().any(|w| w.is_nan()) {
+            finite::stop()
+        }
+        assert!(weights.iter().all(|&w| w >= 0.0), "a weight is negative");
         let total: f64 = weights.iter().sum();
         assert!(
             total > 0.0 && total.is_finite(),

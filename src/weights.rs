@@ -5,6 +5,7 @@ mod config;
 mod files;
 mod vocabulary;
 
+use crate::finite::is_finite;
 use anyhow::{Context, Result, bail, ensure};
 use config::Config;
 use files::{Files, Stored};
@@ -240,15 +241,6 @@ impl Weights {
 
 fn bare(name: &str) -> &str {
     name.strip_prefix(PREFIX).unwrap_or(name)
-}
-
-/// Both extremes of a tensor are NaN if any number in it is, and one is infinite if any number is.
-fn is_finite(tensor: &Tensor) -> bool {
-    if tensor.numel() == 0 {
-        return true;
-    }
-    let (min, max) = tensor.aminmax(None, false);
-    min.double_value(&[]).is_finite() && max.double_value(&[]).is_finite()
 }
 
 /// What the JSON in a file says, if it is of the form `T`; if not, the error calls it no `what`.

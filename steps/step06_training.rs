@@ -373,6 +373,7 @@ impl Gpt {
 
 /// Draws a token for each row of logits, (B, V) → (B, 1), from the `top_k` likeliest.
 fn sample(logits: &Tensor, sampling: &Sampling, rng: &mut Rng) -> Tensor {
+    lab::expect_finite(logits); // the likeliest of numbers that are NaN would be token 0, a "!"
     if sampling.temperature == 0.0 {
         return logits.argmax(-1, true); // (B, 1)
     }

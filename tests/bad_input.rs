@@ -195,15 +195,15 @@ fn a_model_that_computes_something_else() {
 }
 
 /// A checkpoint of GPT-2's smallest possible kind, with three tokens that were added to GPT-2's, as
-/// people add `<|user|>`. They are far likelier than all others.
-fn with_added_tokens(folder: &Folder) {
+/// people add `<|user|>`. They are far likelier than all others. Each weight of a layer is `weight`.
+fn with_added_tokens(folder: &Folder, weight: f64) {
     let float = (tch::Kind::Float, tch::Device::Cpu);
     let (v, t, c) = (50_260, 16, 4);
     let wte = tch::Tensor::zeros([v, c], float);
     let _ = wte.narrow(0, 50_257, 3).fill_(10.0);
     let mut tensors = vec![("wte.weight".to_owned(), wte)];
     let mut add = |name: &str, shape: &[i64]| {
-        tensors.push((name.to_owned(), tch::Tensor::ones(shape, float)));
+        tensors.push((name.to_owned(), tch::Tensor::full(shape, weight, float)));
     };
     add("wpe.weight", &[t, c]);
     for ln in ["h.0.ln_1", "h.0.ln_2", "ln_f"] {
@@ -226,7 +226,7 @@ fn with_added_tokens(folder: &Folder) {
 #[test]
 fn tokens_that_were_added_are_not_written_and_other_words_are_refused() {
     let folder = Folder::new();
-    with_added_tokens(&folder);
+    with_added_tokens(&folder, 1.0);
     folder.file("added_tokens.json", r#"{"<|user|>": 50257}"#);
     let output = folder.run(5, &["--weights", ".", "--temperature", "0"]);
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
@@ -234,6 +234,25 @@ fn tokens_that_were_added_are_not_written_and_other_words_are_refused() {
     for step in GPT2 {
         folder.refused(step, &["--weights", "."], &["vocab.json", "token 0", "[PAD]"]);
     }
+}
+
+#[test]
+fn logits_that_are_not_finite_write_no_text() {
+    let folder = Folder::new();
+    with_added_tokens(&folder, 3e38); // each is a number; their sums are not
+    for sampling in [["--temperature", "0"], ["--top-k", "5"]] {
+        let args = [&["--weights", "."], &sampling[..]].concat();
+        folder.refused(5, &args, &["logits are not finite", "learning rate", "checkpoint"]);
+    }
+    // Where there is a training first, it has the first word.
+    GPT2.skip(1).for_each(|step| folder.refused(step, &["--weights", "."], &["not finite"]));
+}
+
+#[test]
+fn a_checkpoint_with_nan_in_it_is_named() {
+    let folder = Folder::new();
+    with_added_tokens(&folder, f64::NAN);
+    GPT2.for_each(|step| folder.refused(step, &["--weights", "."], &["`wpe.weight`", "NaN"]));
 }
 
 #[test]
