@@ -1,5 +1,5 @@
 use anyhow::{Context, Result, bail, ensure};
-use clap::Args;
+use clap::{Arg, Args};
 use std::{
     fs,
     path::{Path, PathBuf},
@@ -8,7 +8,8 @@ use tch::{Cuda, Device};
 
 /// The flags that every step has. A step adds its own beside them.
 #[derive(Args, Clone, Debug)]
-#[command(next_help_heading = "Options of every step")]
+// A step's own flags stand before these in its `Args`, so they get this too.
+#[command(next_help_heading = "Options of every step", mut_args = minus_begins_a_value)]
 pub struct Flags {
     /// How many training steps to take, instead of the step's own number
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
@@ -75,6 +76,14 @@ fn start_folder() -> &'static Path {
     let repository = Path::new(env!("CARGO_MANIFEST_DIR"));
     let below = |here: PathBuf| here != repository && here.starts_with(repository);
     if std::env::current_dir().is_ok_and(below) { repository } else { Path::new("") }
+}
+
+/// What follows a flag belongs to it though it begins with a `-`: a text, as a dialogue may begin, or a number
+/// below 0, so that the error can name its flag.
+fn minus_begins_a_value(arg: Arg) -> Arg {
+    let is_text = arg.get_value_names().is_some_and(|names| names[0] == "TEXT");
+    let has_value = arg.get_action().takes_values();
+    arg.allow_hyphen_values(is_text).allow_negative_numbers(has_value)
 }
 
 /// Tells libtorch at once, so that no program can forget it.

@@ -89,10 +89,10 @@ struct Sampling {
     #[arg(long, value_name = "TEXT", default_value = "Once upon a time")]
     prompt: String,
     /// How many samples to write
-    #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=1000))]
     num_samples: u32,
     /// How many tokens to write after the prompt
-    #[arg(long, value_name = "N", default_value_t = 32)]
+    #[arg(long, value_name = "N", default_value_t = 32, value_parser = clap::value_parser!(u32).range(..=100_000))]
     max_new_tokens: u32,
     /// Below 1 makes likely tokens likelier, above 1 less likely; 0 always takes the likeliest
     #[arg(long, value_name = "X", default_value_t = 1.0, value_parser = temperature)]
@@ -104,7 +104,9 @@ struct Sampling {
 
 fn temperature(text: &str) -> Result<f64> {
     let temperature: f64 = text.parse()?;
-    ensure!(temperature.is_finite() && temperature >= 0.0, "choose 0 or a positive number");
+    // By a number close to 0, logits are divided into infinite ones.
+    let is_usual = (1e-3..=1e3).contains(&temperature);
+    ensure!(temperature == 0.0 || is_usual, "choose 0, or a number from 0.001 to 1000");
     Ok(temperature)
 }
 

@@ -50,10 +50,10 @@ struct Args {
     #[arg(long)]
     precision: Option<Precision>,
     /// Tokens that a step of the optimizer sees [default: 2,048; 524,288 of gpt2 on a GPU]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(i64).range(1..))]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(i64).range(1..=1 << 30))]
     total_batch_size: Option<i64>,
     /// B: sequences computed at once; with fewer, the same gradient takes less memory
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(i64).range(1..))]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(i64).range(1..=1 << 30))]
     batch_size: Option<i64>,
     /// Take AdamW's steps by the lines in this file, instead of libtorch's fused operation
     #[arg(long)]
@@ -120,10 +120,10 @@ struct Sampling {
     #[arg(long, value_name = "TEXT", default_value = "Once upon a time")]
     prompt: String,
     /// How many samples to write
-    #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=1000))]
     num_samples: u32,
     /// How many tokens to write after the prompt
-    #[arg(long, value_name = "N", default_value_t = 32)]
+    #[arg(long, value_name = "N", default_value_t = 32, value_parser = clap::value_parser!(u32).range(..=100_000))]
     max_new_tokens: u32,
     /// Below 1 makes likely tokens likelier, above 1 less likely; 0 always takes the likeliest
     #[arg(long, value_name = "X", default_value_t = 1.0, value_parser = temperature)]
@@ -135,7 +135,9 @@ struct Sampling {
 
 fn temperature(text: &str) -> Result<f64> {
     let temperature: f64 = text.parse()?;
-    ensure!(temperature.is_finite() && temperature >= 0.0, "choose 0 or a positive number");
+    // By a number close to 0, logits are divided into infinite ones.
+    let is_usual = (1e-3..=1e3).contains(&temperature);
+    ensure!(temperature == 0.0 || is_usual, "choose 0, or a number from 0.001 to 1000");
     Ok(temperature)
 }
 
@@ -485,10 +487,18 @@ struct DataLoader {
 
 impl DataLoader {
     fn new(tokens: Tensor, batch_size: i64, sequence_length: i64) -> Result<Self> {
-        let (n, needed) = (tokens.size()[0], batch_size * sequence_length + 1);
+        let n = tokens.size()[0];
+        let most = (n - 1) / sequence_length;
         ensure!(
-            n >= needed,
-            "a batch needs {needed} tokens, a part of the corpus has {n}: take more text"
+            most > 0,
+            "a sequence of {sequence_length} needs {} tokens, a part of the corpus has {n}: take more text",
+            sequence_length + 1
+        );
+        ensure!(
+            batch_size <= most,
+            "a batch needs {} tokens, a part of the corpus has {n}: take a --batch-size of at most {most}, \
+             or more text",
+            batch_size * sequence_length + 1
         );
         Ok(Self { tokens, batch_size, sequence_length, position: 0 })
     }

@@ -75,6 +75,9 @@ fn no_steps() {
     for step in 0..STEPS.len() {
         Folder::new().refused(step, &["--steps", "0"], &["--steps"]);
         Folder::new().refused(step, &["--steps", "many"], &["--steps"]);
+        Folder::new().refused(step, &["--steps", "-5"], &["--steps", "-5"]);
+        Folder::new().refused(step, &["--steps", "4294967296"], &["--steps"]);
+        Folder::new().refused(step, &["--seed", "-1"], &["--seed", "-1"]);
     }
 }
 
@@ -143,8 +146,28 @@ fn a_prompt_that_the_vocabulary_lacks() {
 }
 
 #[test]
+fn a_prompt_may_begin_with_a_minus() {
+    let folder = Folder::new();
+    let text = folder.file("dialogue.txt", "- yes - said the fox -\n".repeat(100));
+    for step in WITH_CHARACTERS {
+        let args = ["--corpus", &text, "--steps", "1", "--prompt", "- said the fox"];
+        let output = folder.run(step, &args);
+        let said = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success(), "{output:?}");
+        assert!(said.contains("\n- said the fox"), "{said}");
+    }
+    let args = ["--prompt", "- said the fox", "--max-new-tokens", "1", "--temperature", "0"];
+    let output = folder.run(5, &args);
+    assert!(String::from_utf8_lossy(&output.stdout).contains("\n- said the fox"), "{output:?}");
+    let output = folder.run(4, &["--corpus", &text, "--steps", "1", "--prompt", "--abc"]);
+    assert!(String::from_utf8_lossy(&output.stdout).contains("\"--\""), "{output:?}");
+}
+
+#[test]
 fn a_vocabulary_below_the_single_bytes() {
-    Folder::new().refused(4, &["--vocab-size", "256"], &["--vocab-size"]);
+    for size in ["256", "0", "-1", "4294967296"] {
+        Folder::new().refused(4, &["--vocab-size", size], &["--vocab-size", size]);
+    }
 }
 
 /// tests/weights.rs has every way in which a checkpoint can be wrong.
@@ -258,15 +281,29 @@ fn a_checkpoint_with_nan_in_it_is_named() {
 #[test]
 fn sampling_that_makes_no_sense() {
     for step in GPT2 {
-        let refused = |flag: &str, value: &str| {
-            let given = format!("{flag}={value}");
-            Folder::new().refused(step, &[&given], &[flag]);
+        let refused = |flag: &str, value: &str, words: &[&str]| {
+            Folder::new().refused(step, &[flag, value], &[&[flag, value], words].concat());
         };
-        refused("--temperature", "-1");
-        refused("--temperature", "NaN");
-        refused("--top-k", "0");
-        refused("--num-samples", "0");
-        refused("--max-new-tokens", "-5");
+        for temperature in ["-1", "-0.5", "NaN", "inf", "1e-40", "0.0009", "1e300"] {
+            refused("--temperature", temperature, &["0.001"]);
+        }
+        refused("--top-k", "0", &["1.."]);
+        refused("--top-k", "-1", &["1.."]);
+        refused("--top-k", "4294967296", &["1.."]);
+        refused("--num-samples", "0", &["1..=1000"]);
+        refused("--num-samples", "4294967295", &["1..=1000"]);
+        refused("--max-new-tokens", "-5", &["100000"]);
+        refused("--max-new-tokens", "4294967295", &["100000"]);
+    }
+}
+
+#[test]
+fn sampling_at_the_limits() {
+    let folder = Folder::new();
+    for (temperature, top_k) in [("0", "1"), ("0.001", "4294967295"), ("1000", "50257")] {
+        let args = ["--temperature", temperature, "--top-k", top_k, "--max-new-tokens", "1"];
+        let output = folder.run(5, &args);
+        assert!(output.status.success(), "{output:?}");
     }
 }
 
@@ -277,9 +314,24 @@ fn batches_that_cannot_be_cut() {
     for step in GPT2.skip(1) {
         folder.refused(step, &["--corpus", &short], &["513", "more text"]);
     }
-    let total = ["--total-batch-size", "1000"];
-    folder.refused(10, &total, &["--total-batch-size", "1000", "1024"]);
-    folder.refused(10, &["--batch-size", "0"], &["--batch-size"]);
+    let tiny = folder.file("tiny.txt", "word ".repeat(20));
+    folder.refused(10, &["--corpus", &tiny], &["a sequence of 64", "more text"]);
+}
+
+#[test]
+fn batches_that_are_too_large() {
+    let refused = |flag: &str, value: &str, words: &[&str]| {
+        Folder::new().refused(10, &[flag, value], &[&[value], words].concat());
+    };
+    for flag in ["--batch-size", "--total-batch-size"] {
+        for value in ["0", "-8", "1073741825", "9223372036854775807", "9223372036854775808"] {
+            refused(flag, value, &[flag]);
+        }
+    }
+    refused("--total-batch-size", "1000", &["--total-batch-size", "1024"]);
+    // The corpus has fewer tokens than that.
+    let args = ["--batch-size", "1000000"];
+    Folder::new().refused(10, &args, &["64000001", "--batch-size of at most "]);
 }
 
 #[test]
@@ -294,8 +346,7 @@ fn a_reader_that_leaves_early_is_no_panic() {
 #[test]
 fn threads_that_make_no_sense() {
     for threads in ["0", "-1", "2000", "all"] {
-        let given = format!("--threads={threads}");
-        Folder::new().refused(1, &[&given], &["--threads", "1 to 1024"]);
+        Folder::new().refused(1, &["--threads", threads], &["--threads", "1 to 1024"]);
     }
     assert!(Folder::new().run(1, &["--threads", "1", "--steps", "1"]).status.success());
 }
