@@ -16,6 +16,9 @@ const MOST: Most = Most { train: 20_000_000, val: 200_000 };
 /// The rule by which GPT-2 cuts text into pieces gives up on a run of white space of about a million.
 const LONGEST_BLANK: usize = 100_000;
 
+/// V at most. A table of V × V numbers takes 1.6 GB then, with its gradient and the optimizer's two means.
+const MOST_CHARACTERS: i64 = 10_000;
+
 struct Most {
     train: usize,
     val: usize,
@@ -113,6 +116,28 @@ impl Corpus {
         Ok(Self { name: path.display().to_string(), train, val, val_nats: None })
     }
 
+    /// What a sample begins with where nobody says it: a new line, or the first character of a corpus that
+    /// has none.
+    pub fn opening(&self) -> String {
+        let has_lines = self.train.contains('\n') || self.val.contains('\n');
+        let first = self.train.chars().next().filter(|_| !has_lines);
+        first.unwrap_or('\n').into()
+    }
+
+    /// Refuses a text of more than 10,000 different characters, given how many it has: a model of characters
+    /// has a row of weights for each, or even V² weights.
+    pub fn expect_alphabet(&self, characters: i64) -> Result<()> {
+        ensure!(
+            characters <= MOST_CHARACTERS,
+            "--corpus {}: it has {} different characters, and a model with a row for each takes at most {}; \
+             take a text in one language, or a later step, whose tokens can write any text",
+            self.name,
+            grouped(characters),
+            grouped(MOST_CHARACTERS)
+        );
+        Ok(())
+    }
+
     /// The validation loss of the best guess from one character: each pair's share among its first
     /// character's pairs in the training text. In nats per character, by counting, without a model.
     ///
@@ -194,6 +219,13 @@ mod tests {
         // 100 characters of 3 bytes; nine tenths are byte 270, the parts' ends lie inside characters.
         let corpus = corpus("狐".repeat(100).as_bytes(), 100, 10).unwrap();
         assert_eq!((corpus.train, corpus.val), ("狐".repeat(33), "狐".repeat(3)));
+    }
+
+    #[test]
+    fn a_sample_begins_with_what_the_corpus_has() {
+        assert_eq!(corpus(b"many a word\nof text", 100, 100).unwrap().opening(), "\n");
+        assert_eq!(corpus(b"many words in all\n", 100, 100).unwrap().opening(), "\n");
+        assert_eq!(corpus("狐 and others".as_bytes(), 100, 100).unwrap().opening(), "狐");
     }
 
     #[test]

@@ -3,7 +3,8 @@ use anyhow::{Context, Result};
 use indicatif::{ProgressBar, ProgressStyle};
 use std::{
     collections::BTreeSet,
-    fmt::Write,
+    fmt::Write as _,
+    io::Write as _,
     path::PathBuf,
     time::{Duration, Instant},
 };
@@ -22,6 +23,8 @@ pub struct Log {
     lines: Vec<Line>,
     losses: Vec<Losses>,
     since_line: Tally,
+    /// What this run's steps have taken, without the evaluations; `None` once a note says how long all will take.
+    in_steps: Option<Duration>,
     last_event: Instant,
     /// Whether a validation loss has been seen: then the run trains a model, and its loss must stay a number.
     validated: bool,
@@ -60,6 +63,7 @@ impl Log {
             lines: Vec::new(),
             losses: Vec::new(),
             since_line: Tally::default(),
+            in_steps: None,
             last_event: Instant::now(),
             validated: false,
         };
@@ -76,6 +80,7 @@ impl Log {
         self.losses.push(Losses { run: name.into(), of_steps: Vec::new() });
         self.bar = ProgressBar::new(steps as u64).with_style(style);
         self.since_line = Tally::default();
+        self.in_steps = Some(Duration::ZERO);
         self.last_event = Instant::now();
     }
 
@@ -95,9 +100,23 @@ impl Log {
         if let Some(losses) = self.losses.last_mut() {
             losses.of_steps.push(loss);
         }
-        self.since_line.time += self.last_event.elapsed();
-        self.last_event = Instant::now();
+        let time = self.last_event.elapsed();
+        self.since_line.time += time;
         self.bar.inc(1);
+        self.note_a_long_run(time);
+        self.last_event = Instant::now();
+    }
+
+    /// Says once, after a few seconds, that a run will take long, and how to make it shorter.
+    fn note_a_long_run(&mut self, time: Duration) {
+        let Some(in_steps) = &mut self.in_steps else { return };
+        *in_steps += time;
+        let steps = self.bar.length().unwrap_or_default();
+        if let Some(note) = long_run(*in_steps, self.bar.position(), steps) {
+            // It is no part of what the lesson prints, and a closed stderr is no reason to stop.
+            self.bar.suspend(|| drop(writeln!(std::io::stderr(), "{note}")));
+            self.in_steps = None;
+        }
     }
 
     /// Prints a line with the mean training loss, `values` and the speed, and adds it to `metrics.csv`.
@@ -195,6 +214,20 @@ impl Log {
     }
 }
 
+/// A note, if `done` of all `steps` took some seconds and by their speed all will take minutes.
+fn long_run(in_steps: Duration, done: u64, steps: u64) -> Option<String> {
+    let minutes = in_steps.as_secs_f64() / 60.0 * steps as f64 / done as f64;
+    (in_steps > Duration::from_secs(5) && minutes > 3.0).then(|| {
+        format!(
+            "note: at {:.0} ms each, these {} steps take about {} minutes; --steps takes fewer of them, \
+             --quick a twentieth",
+            in_steps.as_secs_f64() * 1e3 / done as f64,
+            grouped(steps as i64),
+            grouped(minutes.round() as i64)
+        )
+    })
+}
+
 impl Losses {
     /// About a hundred points: the means over as many stretches of the run, each in its middle.
     fn smooth(&self) -> Vec<(f64, f64)> {
@@ -250,6 +283,16 @@ mod tests {
         let end = catch_unwind(AssertUnwindSafe(|| training(&mut log)));
         let sentence = end.err().map(|end| end.downcast::<Stop>().expect("a sentence").0);
         (sentence, std::fs::read_to_string(folder.path().join("metrics.csv")).unwrap())
+    }
+
+    #[test]
+    fn a_run_of_minutes_is_known_after_seconds() {
+        let after = |seconds, done| long_run(Duration::from_secs(seconds), done, 5_000);
+        let note = after(6, 60).expect("8 minutes and 20 seconds");
+        assert!(note.contains("100 ms") && note.contains("about 8 minutes"), "{note}");
+        assert!(note.contains("--steps") && note.contains("--quick"), "{note}");
+        assert_eq!(after(4, 40), None, "it is too early to say");
+        assert_eq!(after(6, 600), None, "50 seconds in all are not long");
     }
 
     #[test]

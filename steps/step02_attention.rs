@@ -31,9 +31,9 @@ const SAMPLE: usize = 400; // characters to write at the end
 /// Causal self-attention: the next character guessed from all that the window holds so far.
 #[derive(Parser)]
 struct Args {
-    /// What the sample begins with
-    #[arg(long, value_name = "TEXT", default_value = "\n")]
-    prompt: String,
+    /// What the sample begins with [default: a new line; the corpus's first character if it has none]
+    #[arg(long, value_name = "TEXT")]
+    prompt: Option<String>,
     #[command(flatten)]
     lab: Flags,
 }
@@ -226,7 +226,8 @@ fn lesson() -> Result<()> {
     let device = args.lab.device;
     let corpus = Corpus::load(&args.lab, BLOCK_SIZE)?;
     let vocab = Vocab::of(&corpus);
-    let prompt = vocab.encode(&args.prompt).context("--prompt")?;
+    corpus.expect_alphabet(vocab.size())?; // each character more is paid for in every step
+    let prompt = vocab.encode(&args.prompt.unwrap_or(corpus.opening())).context("--prompt")?;
     ensure!(!prompt.is_empty(), "--prompt: give at least one character");
     let train = Tensor::from_slice(&vocab.encode(&corpus.train)?).to(device);
     let val = Tensor::from_slice(&vocab.encode(&corpus.val)?).to(device);

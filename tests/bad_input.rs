@@ -164,6 +164,31 @@ fn a_prompt_may_begin_with_a_minus() {
 }
 
 #[test]
+fn a_corpus_without_a_new_line_gives_the_prompt_itself() {
+    let folder = Folder::new();
+    let text = folder.file("line.txt", "the fox said hello, ".repeat(100));
+    for step in WITH_CHARACTERS {
+        let output = folder.run(step, &["--corpus", &text, "--steps", "1"]);
+        assert!(output.status.success(), "{output:?}");
+        assert!(String::from_utf8_lossy(&output.stdout).contains("\n\nt"), "{output:?}");
+        folder.refused(step, &["--corpus", &text, "--prompt", "\n"], &["--prompt", "'\\n'"]);
+    }
+}
+
+#[test]
+fn a_corpus_of_more_characters_than_a_model_of_characters_can_do_with() {
+    let folder = Folder::new();
+    let characters = |n| (' '..).take(n).collect::<String>();
+    let text = folder.file("scripts.txt", characters(67_552));
+    let just_too_many = folder.file("many.txt", characters(10_001));
+    for step in WITH_CHARACTERS {
+        let words = ["scripts.txt", "67,552 different characters", "10,000", "later step"];
+        folder.refused(step, &["--corpus", &text], &words);
+        folder.refused(step, &["--corpus", &just_too_many], &["10,001"]);
+    }
+}
+
+#[test]
 fn a_vocabulary_below_the_single_bytes() {
     for size in ["256", "0", "-1", "4294967296"] {
         Folder::new().refused(4, &["--vocab-size", size], &["--vocab-size", size]);
