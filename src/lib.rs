@@ -20,6 +20,7 @@ pub mod fables;
 mod finite;
 mod flags;
 mod log;
+mod memory;
 pub mod plot;
 mod rng;
 mod run;

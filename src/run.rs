@@ -1,4 +1,4 @@
-use crate::text::printable;
+use crate::{memory, text::printable};
 use std::{
     any::Any,
     io::Write,
@@ -9,12 +9,16 @@ use std::{
 /// Runs a program's body so that whatever goes wrong ends in one sentence on stderr and exit code 1.
 ///
 /// tch's operators panic with libtorch's whole message, C++ stack included; a learner needs its
-/// first line. `RUST_BACKTRACE=full` shows the rest.
+/// first line. `RUST_BACKTRACE=full` shows the rest. Tensors on the CPU may take the memory that is free
+/// when the program begins; Linux would kill it where they take more.
 pub fn run(body: impl FnOnce() -> anyhow::Result<()>) -> ExitCode {
     if std::env::var_os("RUST_BACKTRACE").is_none_or(|value| value != "full") {
         panic::set_hook(Box::new(|_| {}));
     }
     let sentence = match panic::catch_unwind(AssertUnwindSafe(|| {
+        if let Some(bytes) = memory::free() {
+            tch_ext::memory::limit(bytes);
+        }
         tch_ext::memory::keep_freed()?;
         tch_ext::memory::use_huge_pages()?;
         body()
@@ -58,7 +62,9 @@ fn explain(message: &str) -> String {
     let first_line = torch.split("\\n").next().unwrap_or(torch);
     let first_line = first_line.trim_end_matches("\")").replace("\\\"", "\"");
     if first_line.contains("can't allocate memory") || first_line.contains("out of memory") {
-        return format!("{first_line}: make the batch, the block or the model smaller");
+        return format!(
+            "{first_line}: make the batch, the block or the model smaller, or write fewer samples at once"
+        );
     }
     format!("libtorch says: {first_line} (RUST_BACKTRACE=full shows where)")
 }

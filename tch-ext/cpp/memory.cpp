@@ -4,6 +4,7 @@
 #include <c10/core/CachingDeviceAllocator.h>
 
 #include <atomic>
+#include <cstdint>
 #include <new>
 
 #ifdef __GLIBC__
@@ -45,6 +46,10 @@ class Counter final : public c10::Allocator {
  public:
   c10::DataPtr allocate(size_t bytes) override {
     if (bytes == 0) return {nullptr, nullptr, &free, c10::kCPU};
+    const size_t limit = limit_, taken = now_;
+    TORCH_CHECK_WITH(OutOfMemoryError, taken <= limit && bytes <= limit - taken,
+                     "can't allocate memory: tensors take ", taken, " bytes, and ", bytes,
+                     " more are over the limit of ", limit);
     auto* block = static_cast<char*>(libtorchs_->raw_allocate(kHeader + bytes));
     advise_huge_pages();
     new (block) size_t(bytes);
@@ -62,6 +67,7 @@ class Counter final : public c10::Allocator {
   size_t now() const { return now_; }
   size_t peak() const { return peak_; }
   void reset_peak() { peak_ = now(); }
+  void limit(size_t bytes) { limit_ = bytes; }
 
  private:
   // libtorch aligns its tensors to 64 bytes; behind a header of that size they stay aligned.
@@ -79,6 +85,7 @@ class Counter final : public c10::Allocator {
   c10::Allocator* const libtorchs_ = c10::GetCPUAllocator();
   std::atomic<size_t> now_{0};
   std::atomic<size_t> peak_{0};
+  std::atomic<size_t> limit_{SIZE_MAX};
 };
 
 // Never destroyed: tensors may outlive the other statics. Set before main, since libtorch's setter is
@@ -131,6 +138,8 @@ extern "C" tch_ext::Outcome tch_ext_reset_peak(tch_ext::Device where) {
     }
   });
 }
+
+extern "C" void tch_ext_limit(uint64_t bytes) { counter.limit(bytes); }
 
 extern "C" tch_ext::Outcome tch_ext_keep_freed() {
   return tch_ext::guarded([] {

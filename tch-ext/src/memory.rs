@@ -5,6 +5,7 @@ use crate::{Error, device::Device, error::Outcome};
 unsafe extern "C" {
     fn tch_ext_memory(device: Device, now: *mut u64, peak: *mut u64) -> Outcome;
     safe fn tch_ext_reset_peak(device: Device) -> Outcome;
+    safe fn tch_ext_limit(bytes: u64);
     safe fn tch_ext_keep_freed() -> Outcome;
     safe fn tch_ext_use_huge_pages() -> Outcome;
 }
@@ -35,6 +36,15 @@ pub fn peak(device: tch::Device) -> Result<u64, Error> {
 /// As [`now`].
 pub fn reset_peak(device: tch::Device) -> Result<(), Error> {
     tch_ext_reset_peak(device.into()).into_result()
+}
+
+/// Lets libtorch refuse a tensor on the CPU with which [`now`] would be more than `bytes`; there is no limit
+/// before the first call.
+///
+/// Linux hands out memory that it does not have, and kills a program that goes on to use it. An operator that
+/// is refused panics, as for every error of libtorch's: the message contains `can't allocate memory`.
+pub fn limit(bytes: u64) {
+    tch_ext_limit(bytes);
 }
 
 /// Tells malloc to keep what is freed instead of returning it to the system. Call it once, when the

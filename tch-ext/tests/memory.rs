@@ -128,3 +128,17 @@ fn a_device_that_is_not_there_is_named() {
         assert!(memory::reset_peak(Device::Cuda(0)).is_err());
     }
 }
+
+#[test]
+fn a_tensor_over_the_limit_is_refused_and_one_up_to_it_is_made() {
+    let _turn = alone();
+    memory::limit(now() + 2 * MIB as u64);
+    let first = bytes(MIB);
+    let refused = Tensor::f_zeros([MIB + 1], (Kind::Uint8, Device::Cpu));
+    let second = bytes(MIB);
+    memory::limit(u64::MAX);
+    let error = refused.expect_err("it is over the limit").to_string();
+    assert!(error.contains("can't allocate memory"), "{error}");
+    drop((first, second));
+    drop(bytes(3 * MIB));
+}
