@@ -56,6 +56,19 @@ impl Flags {
         }
     }
 
+    /// The reason why this run may not reach what the step's own reaches: it is `--quick`, or reads another
+    /// text than that for which its tables are made. A number of `--steps` is the user's own, and no reason.
+    pub fn excuse(&self) -> Option<&'static str> {
+        let quick = (self.quick && self.steps.is_none()).then_some("too few steps");
+        quick.or(self.other_text())
+    }
+
+    /// The reason why a mean over the text may be off: it is not the fables. In another there may be a few
+    /// characters only, or always the same.
+    pub fn other_text(&self) -> Option<&'static str> {
+        (self.corpus != "fables").then_some("another text")
+    }
+
     /// The folder for what the program writes, by default `out/<name of the program>`. Makes it, so
     /// that a folder which cannot be written is known before the training and not after it.
     pub fn out(&self) -> Result<PathBuf> {
@@ -113,5 +126,34 @@ fn device(name: &str) -> Result<Device> {
             );
             Ok(Device::Cuda(number))
         }
+    }
+}
+
+#[cfg(test)]
+impl Flags {
+    /// The flags that a program's command line gives.
+    pub(crate) fn parsed(args: &[&str]) -> Self {
+        let command = Self::augment_args(clap::Command::new("program").no_binary_name(true));
+        clap::FromArgMatches::from_arg_matches(&command.get_matches_from(args)).unwrap()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_quick_run_and_another_text_are_reasons() {
+        let reasons = |args: &[&str]| {
+            let flags = Flags::parsed(args);
+            (flags.excuse(), flags.other_text())
+        };
+        let (few, other) = (Some("too few steps"), Some("another text"));
+        assert_eq!(reasons(&[]), (None, None));
+        assert_eq!(reasons(&["--steps", "3"]), (None, None));
+        assert_eq!(reasons(&["--quick"]), (few, None));
+        assert_eq!(reasons(&["--quick", "--steps", "3"]), (None, None));
+        assert_eq!(reasons(&["--corpus", "shakespeare"]), (other, other));
+        assert_eq!(reasons(&["--corpus", "mine.txt", "--quick"]), (few, other));
     }
 }

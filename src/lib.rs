@@ -34,5 +34,5 @@ pub use flags::Flags;
 pub use log::Log;
 pub use rng::{Rng, RngState};
 pub use run::run;
-pub use table::{Table, grouped};
+pub use table::{Row, Table, grouped};
 pub use weights::{Weights, expect_gpt2_tokens};

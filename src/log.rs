@@ -254,7 +254,8 @@ impl Line {
                 "ms" if *value < 10.0 => format!("{value:>6.2} ms"),
                 "ms" => format!("{value:>6.1} ms"),
                 "tok/s" => format!("{:>7} tok/s", grouped(value.round() as i64)),
-                name => format!("{name} {value:.4}"),
+                name if value.abs() < 1e6 => format!("{name} {value:.4}"),
+                name => format!("{name} {value:.4e}"), // diverges, and would fill the line
             };
         }
         text
@@ -265,20 +266,13 @@ impl Line {
 mod tests {
     use super::*;
     use crate::run::Stop;
-    use clap::Parser;
     use std::panic::{AssertUnwindSafe, catch_unwind};
-
-    #[derive(Parser)]
-    struct Program {
-        #[command(flatten)]
-        lab: Flags,
-    }
 
     /// The sentence with which `training` is ended, and what metrics.csv then holds.
     fn ended(training: impl FnOnce(&mut Log)) -> (Option<String>, String) {
         let folder = tempfile::tempdir().unwrap();
         let out = folder.path().to_str().unwrap();
-        let mut log = Log::new(&Program::parse_from(["program", "--out", out]).lab).unwrap();
+        let mut log = Log::new(&Flags::parsed(&["--out", out])).unwrap();
         log.start("run", 10);
         let end = catch_unwind(AssertUnwindSafe(|| training(&mut log)));
         let sentence = end.err().map(|end| end.downcast::<Stop>().expect("a sentence").0);

@@ -1,21 +1,42 @@
 /// What theory predicts beside what the program measured, one line a promise.
 ///
 /// ```text
-///                              predicted   measured
-/// parameters, V²                   2,209      2,209   ok
-/// loss at init, ln V + ½          4.3501     4.3388   ok (± 0.05)
+///                            predicted  measured
+/// parameters, V²                 2,209     2,209  ok
+/// loss at init, ln V + ½        4.3501    4.3388  ok (± 0.05)
 /// ```
 #[derive(Default)]
 pub struct Table {
     rows: Vec<Row>,
 }
 
-struct Row {
+/// A row of a [`Table`].
+pub struct Row {
     name: String,
     predicted: String,
     measured: String,
     holds: bool,
     note: String,
+    excuse: Option<&'static str>,
+}
+
+impl Row {
+    /// Why this run need not keep the promise, if there is a reason: [`Flags::excuse`] and
+    /// [`Flags::other_text`] know some. The row then says so where it would say `NO`.
+    ///
+    /// [`Flags::excuse`]: crate::Flags::excuse
+    /// [`Flags::other_text`]: crate::Flags::other_text
+    pub fn unless(&mut self, excuse: Option<&'static str>) {
+        self.excuse = excuse;
+    }
+
+    fn verdict(&self) -> String {
+        match self.excuse {
+            _ if self.holds => format!("ok{}", self.note),
+            Some(excuse) => format!("-- ({excuse})"),
+            None => format!("NO{}", self.note),
+        }
+    }
 }
 
 impl Table {
@@ -24,25 +45,29 @@ impl Table {
     }
 
     /// Two counts that must be the same.
-    pub fn equal(&mut self, name: &str, predicted: i64, measured: i64) {
+    pub fn equal(&mut self, name: &str, predicted: i64, measured: i64) -> &mut Row {
         self.push(name, grouped(predicted), grouped(measured), predicted == measured, "")
     }
 
     /// Two numbers that may differ by `tolerance`.
-    pub fn near(&mut self, name: &str, predicted: f64, measured: f64, tolerance: f64) {
+    pub fn near(&mut self, name: &str, predicted: f64, measured: f64, tolerance: f64) -> &mut Row {
         let holds = (predicted - measured).abs() <= tolerance;
-        let note = format!(" (± {tolerance})");
-        self.push(name, format!("{predicted:.4}"), format!("{measured:.4}"), holds, &note)
+        let note = if tolerance < 1e-4 {
+            format!(" (± {tolerance:e})")
+        } else {
+            format!(" (± {tolerance})")
+        };
+        self.push(name, fixed(predicted), fixed(measured), holds, &note)
     }
 
     /// A number that must stay below a limit.
-    pub fn below(&mut self, name: &str, limit: f64, measured: f64) {
+    pub fn below(&mut self, name: &str, limit: f64, measured: f64) -> &mut Row {
         let holds = measured < limit;
         self.push(name, format!("< {}", short(limit)), short(measured), holds, "")
     }
 
     /// A number that must stay above a limit.
-    pub fn above(&mut self, name: &str, limit: f64, measured: f64) {
+    pub fn above(&mut self, name: &str, limit: f64, measured: f64) -> &mut Row {
         let holds = measured > limit;
         self.push(name, format!("> {}", short(limit)), short(measured), holds, "")
     }
@@ -55,13 +80,19 @@ impl Table {
         measured: String,
         holds: bool,
         note: &str,
-    ) {
+    ) -> &mut Row {
         let (name, note) = (name.into(), note.into());
-        self.rows.push(Row { name, predicted, measured, holds, note });
+        self.rows.push(Row { name, predicted, measured, holds, note, excuse: None });
+        self.rows.last_mut().expect("one was pushed")
     }
 
-    /// Prints the table. A line ends in `ok`, or in `NO` where the promise does not hold.
+    /// Prints the table. A line ends in `ok`, in `NO` where the promise does not hold, or in `--` and a
+    /// reason where it cannot be expected to.
     pub fn print(&self) {
+        print!("{}", self.text());
+    }
+
+    fn text(&self) -> String {
         let width = |column: fn(&Row) -> &str, title: &str| {
             let widest = self.rows.iter().map(|row| column(row).chars().count()).max();
             widest.unwrap_or(0).max(title.len())
@@ -69,23 +100,30 @@ impl Table {
         let name = width(|row| &row.name, "");
         let predicted = width(|row| &row.predicted, "predicted");
         let measured = width(|row| &row.measured, "measured");
-        println!("{:name$}   {:>predicted$}   {:>measured$}", "", "predicted", "measured");
+        let mut text =
+            format!("{:name$}  {:>predicted$}  {:>measured$}\n", "", "predicted", "measured");
         for row in &self.rows {
-            println!(
-                "{:name$}   {:>predicted$}   {:>measured$}   {}{}",
+            text += &format!(
+                "{:name$}  {:>predicted$}  {:>measured$}  {}\n",
                 row.name,
                 row.predicted,
                 row.measured,
-                if row.holds { "ok" } else { "NO" },
-                row.note
+                row.verdict()
             );
         }
+        text
     }
 }
 
 /// Four decimals, or an exponent where they would show nothing.
 fn short(value: f64) -> String {
-    if value != 0.0 && value.abs() < 1e-3 { format!("{value:.1e}") } else { format!("{value:.4}") }
+    if value != 0.0 && value.abs() < 1e-3 { format!("{value:.1e}") } else { fixed(value) }
+}
+
+/// Four decimals; a zero has no sign.
+fn fixed(value: f64) -> String {
+    let text = format!("{value:.4}");
+    if text == "-0.0000" { "0.0000".into() } else { text }
 }
 
 /// A count with its thousands apart: `124,439,808`.
@@ -121,5 +159,29 @@ mod tests {
         table.above("above", 1.0, 1.0);
         table.near("nothing at all", 1.0, f64::NAN, 0.1);
         assert!(table.rows.iter().all(|row| !row.holds));
+        assert_eq!(table.text().matches("  NO").count(), 5, "{}", table.text());
+    }
+
+    #[test]
+    fn a_row_that_need_not_hold_says_why_and_the_others_say_no() {
+        let mut table = Table::new();
+        table.below("excused", 1.0, 2.0).unless(Some("too few steps"));
+        table.near("without a reason", 1.0, 2.0, 0.1).unless(None);
+        table.near("holds all the same", 1.0, 1.0, 0.1).unless(Some("too few steps"));
+        let text = table.text();
+        let verdicts: Vec<_> =
+            text.lines().skip(1).map(|line| line.rsplit("  ").next().unwrap()).collect();
+        assert_eq!(verdicts, ["-- (too few steps)", "NO (± 0.1)", "ok (± 0.1)"]);
+    }
+
+    #[test]
+    fn nothing_has_no_sign_and_a_small_tolerance_an_exponent() {
+        let mut table = Table::new();
+        table.below("one letter", -0.0, 0.0);
+        table.near("exactly", 4.0, 4.0, 1e-5);
+        table.near("nearly", 0.0, -1e-6, 1e-4);
+        let text = table.text();
+        assert!(text.contains("< 0.0000    0.0000  NO") && text.contains("ok (± 1e-5)"), "{text}");
+        assert!(!text.contains("-0.0000"), "{text}");
     }
 }

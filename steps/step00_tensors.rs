@@ -93,7 +93,7 @@ fn lesson() -> Result<()> {
         }
     }
 
-    let least_squares = proof::print(&line, &x, &y, gradient);
+    let least_squares = proof::print(&line, &x, &y, gradient, &args.lab);
     log.finish(Some(least_squares))
 }
 

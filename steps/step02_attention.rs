@@ -245,7 +245,7 @@ fn lesson() -> Result<()> {
         models.push(model);
     }
 
-    proof::print(&models, &losses, &corpus);
+    proof::print(&models, &losses, &corpus, &args.lab);
     log.finish(corpus.floor(val.numel()))
 }
 

@@ -3,12 +3,12 @@
 use super::{BLOCK_SIZE, Model, N_EMBD, N_HEAD, N_LAYER, Vocab};
 use anyhow::Result;
 use lab::plot::{AttentionMap, attention_maps};
-use lab::{Corpus, Table};
+use lab::{Corpus, Flags, Table};
 use std::path::Path;
 use tch::nn::Module;
 use tch::{Kind, Tensor};
 
-pub fn print(model: &Model, loss_at_init: f64, loss: f64, corpus: &Corpus) {
+pub fn print(model: &Model, loss_at_init: f64, loss: f64, corpus: &Corpus, flags: &Flags) {
     let vocab_size = model.lm_head.ws.size()[0];
     let parameters = model.vs.trainable_variables().iter().map(|p| p.numel() as i64).sum();
     let mut table = Table::new();
@@ -17,14 +17,18 @@ pub fn print(model: &Model, loss_at_init: f64, loss: f64, corpus: &Corpus) {
     // In a block: query, key, value; proj; up and down again; two norms. Then ln_f and lm_head.
     let block = 3 * c * c + (c * c + c) + (8 * c * c + 5 * c) + 4 * c;
     let predicted = v * c + t * c + N_LAYER * block + 2 * c + (c * v + v);
-    table.equal("parameters: (2V + T)·C + V + L·(12C² + 10C) + 2C", predicted, parameters);
+    table.equal("parameters: C·(2V + T + 2 + L·(12C + 10)) + V", predicted, parameters);
 
     // ln_f hands lm_head C numbers of variance 1, its weights have variance 1/(3C) and so has its
     // bias: logits of variance σ² = 1/3. As in step01, the loss is ln V + σ²/2. The luck of V logits'
     // draw stays in it: the mean over the text of a few numbers of standard deviation 0.6.
-    table.near("loss at init: ln V + 1/6", (v as f64).ln() + 1.0 / 6.0, loss_at_init, 0.3);
+    table
+        .near("loss at init: ln V + 1/6", (v as f64).ln() + 1.0 / 6.0, loss_at_init, 0.3)
+        .unless(flags.other_text());
 
-    table.below("loss after training < what counting pairs gives", corpus.bigram_loss(), loss);
+    table
+        .below("loss in the end < what counting pairs gives", corpus.bigram_loss(), loss)
+        .unless(flags.excuse());
     if let Some(floor) = corpus.floor(corpus.val.chars().count()) {
         table.above("loss after training > the corpus's floor", floor, loss);
     }

@@ -48,7 +48,7 @@ pub fn print(trained: &Tokenizer, gpt2: &Tokenizer, corpus: &Corpus) -> Result<(
         (corpus.floor(corpus.val.chars().count()), corpus.floor(ours), corpus.floor(theirs))
     {
         println!(
-            "\nthe floor: {a:.3} nats a character, {b:.3} a token of ours, {c:.3} a token of GPT-2's"
+            "\nthe floor: {a:.3} nats a character, {b:.3} a token of ours, {c:.3} one of GPT-2's"
         );
     }
     Ok(())

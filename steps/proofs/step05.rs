@@ -16,7 +16,7 @@ pub fn print(model: &Gpt, tokenizer: &Tokenizer, corpus: &Corpus, args: &Args) -
     let mut table = Table::new();
     let counted = model.vs.trainable_variables().iter().map(|p| p.numel() as i64).sum();
     table.equal(
-        "parameters: (2V + T)·C + L·(12C² + 13C) + 2C",
+        "parameters: C·(2V + T + 2 + L·(12C + 13))",
         predicted_parameters(&model.config),
         counted,
     );
@@ -35,10 +35,11 @@ pub fn print(model: &Gpt, tokenizer: &Tokenizer, corpus: &Corpus, args: &Args) -
     // A text of one token has nothing to predict.
     if ids.numel() > 1 {
         let loss = loss_on(model, &ids);
-        match args.weights {
+        let row = match args.weights {
             None => table.near("loss at init: ln V + 1/6", ln_v + 1.0 / 6.0, loss, 0.1),
             Some(_) => table.below("loss on the corpus < ln V", ln_v, loss),
-        }
+        };
+        row.unless(args.lab.other_text());
     }
     table.below("logits against Hugging Face's", 1e-4, distance_to_reference(model.vs.device())?);
     table.print();

@@ -46,7 +46,7 @@ pub fn print(
         0.1,
     );
     table.below("peak fused, in tensors of T²", 0.5, longest.fused.mb / scores);
-    table.below("loss after training < at init", at_init, loss);
+    table.below("loss after training < at init", at_init, loss).unless(flags.excuse());
     if let Some(floor) = floor {
         table.above("loss after training > the corpus's floor", floor, loss);
     }

@@ -49,7 +49,9 @@ pub fn print(
     let mut table = Table::new();
     if args.weights.is_none() {
         let (v, c) = (model.config.vocab_size as f64, model.config.n_embd as f64);
-        table.near("loss at init: ln 50,304 + C·0.02²/2", v.ln() + c * 0.0002, at_init, 0.03);
+        table
+            .near("loss at init: ln 50,304 + C·0.02²/2", v.ln() + c * 0.0002, at_init, 0.03)
+            .unless(args.lab.other_text());
     }
     let (float32, bfloat16) = (losses[1], losses[losses.len() - 1]);
     // bfloat16 has 8 significant bits: a relative error of up to 1/256 in each factor.
@@ -57,7 +59,7 @@ pub fn print(
     let parameters = model.vs.trainable_variables();
     let float = parameters.iter().filter(|p| p.kind() == Kind::Float).count() as i64;
     table.equal("tensors of weights that stayed float32", parameters.len() as i64, float);
-    table.below("loss after training < at init", at_init, loss);
+    table.below("loss after training < at init", at_init, loss).unless(args.lab.excuse());
     if let Some(floor) = floor {
         table.above("loss after training > the corpus's floor", floor, loss);
     }

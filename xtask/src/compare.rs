@@ -360,4 +360,24 @@ metrics: out/step01_bigram/metrics.csv
         let lines: Vec<usize> = differences(OUTPUT, &now).iter().map(|found| found.line).collect();
         assert_eq!(lines, [4, 6, 14, 17]);
     }
+
+    /// What a terminal of 80 columns wraps is hard to read. Not held to it are what a model writes, the lines
+    /// of a training's log (step09's are 91 wide), and step04's lists of the tokens of a sentence.
+    #[test]
+    fn what_is_recorded_is_not_too_wide() {
+        let is_list = |line: &str| line.starts_with("ours: [") || line.starts_with("  \"");
+        let (mut seen, mut wide) = (0, Vec::new());
+        for run in std::fs::read_dir(crate::workspace().join(crate::record::RECORDED)).unwrap() {
+            let path = run.unwrap().path().join("output.txt");
+            for line in lines(&std::fs::read_to_string(&path).unwrap()) {
+                seen += 1;
+                let is_exempt = LOG_LINE.is_match(&line.text) || is_list(&line.text);
+                if line.text.chars().count() > 80 && !is_exempt {
+                    wide.push(format!("{}:{}: {}", path.display(), line.number, line.text));
+                }
+            }
+        }
+        assert!(seen > 500, "{seen}");
+        assert!(wide.is_empty(), "{}", wide.join("\n"));
+    }
 }
