@@ -172,3 +172,31 @@ fn cargo(folder: &Path, target: &Path, args: &[&str]) -> Output {
     assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
     output
 }
+
+/// Apple's GPUs know no float64: a tensor goes to the processor before it becomes one.
+#[test]
+fn double_precision_is_made_on_the_cpu() {
+    // All tensors of this one are made on the CPU.
+    const ON_CPU: &str = "steps/patches/step08-rounding.patch";
+    let mut seen = 0;
+    let mut check = |path: String, source: String| {
+        let lines = source.lines().filter(|line| !line.starts_with('-'));
+        for line in lines.filter(|line| line.contains("Kind::Double")) {
+            seen += 1;
+            assert!(line.contains(".to(Device::Cpu)"), "{path}: {line}");
+        }
+    };
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../steps");
+    for below in ["", "proofs", "patches"] {
+        for entry in fs::read_dir(folder.join(below)).unwrap() {
+            let path = entry.unwrap().path();
+            let name = path.display().to_string();
+            if path.is_file() && !name.ends_with(ON_CPU) {
+                check(name, fs::read_to_string(path).unwrap());
+            }
+        }
+    }
+    assert!(seen > 15, "{seen}");
+    let rounding = fs::read_to_string(folder.join("patches/step08-rounding.patch")).unwrap();
+    assert!(rounding.contains("Tensor::randn([rows, columns], (Kind::Float, Device::Cpu))"));
+}
