@@ -10,6 +10,7 @@
 //! | `Corpus::load(&args.lab, BLOCK_SIZE)` | a training and a validation text, and the floor of the latter |
 //! | `Rng::new(args.lab.seed)` | the numbers that batches and samples are drawn with |
 //! | `expect_finite(&logits)` | the end of the program, in a sentence, if a model writes noise |
+//! | `print_sample(&text)` | what a model has written, without the characters that would move the cursor |
 //! | `Log::new(&args.lab)` | the progress bar, the aligned lines, `metrics.csv`, the plot |
 //! | `Weights::open(path)` | a GPT-2 checkpoint's tensors by name, checked before they are read |
 //! | `expect_gpt2_tokens(path, vocab_size)` | the certainty that a checkpoint's tokens are those of GPT-2 |
@@ -35,4 +36,5 @@ pub use log::Log;
 pub use rng::{Rng, RngState};
 pub use run::run;
 pub use table::{Row, Table, grouped};
+pub use text::{print_sample, printable};
 pub use weights::{Weights, expect_gpt2_tokens};

@@ -1,7 +1,7 @@
 //! Text that somebody else wrote, where it may be shown.
 
 /// The text as a terminal may have it: its control characters, which could move the cursor or change
-/// colours, are written out (`\\u{1b}`). New lines and tabs stay.
+/// colours, are written out (`\u{1b}`). New lines and tabs stay.
 pub fn printable(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
     for c in text.chars() {
@@ -12,6 +12,11 @@ pub fn printable(text: &str) -> String {
         }
     }
     shown
+}
+
+/// Prints what a model has written, between two empty lines. The model may know control characters from its corpus.
+pub fn print_sample(text: &str) {
+    println!("\n{}\n", printable(text));
 }
 
 /// The text as an XML file may have it: a control character becomes its picture (`␌`), and what no XML

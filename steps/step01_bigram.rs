@@ -175,7 +175,7 @@ fn lesson() -> Result<()> {
     log.start("bigram", steps);
     let val_loss = fit(&model, &train, &val, steps, &mut rng, &mut log)?;
 
-    println!("\n{}\n", vocab.decode(&model.generate(&prompt, SAMPLE, &mut rng)));
+    lab::print_sample(&vocab.decode(&model.generate(&prompt, SAMPLE, &mut rng)));
     proof::print(&model, loss_at_init, val_loss, &corpus, &args.lab);
     log.finish(corpus.floor(val.numel()))
 }

@@ -241,7 +241,7 @@ fn lesson() -> Result<()> {
         let model = Model::new(device, vocab.size(), n_head);
         log.start(&format!("heads: {n_head}"), steps);
         losses.push(fit(&model, &train, &val, steps, &mut rng, &mut log)?);
-        println!("\n{}\n", vocab.decode(&model.generate(&prompt, SAMPLE, &mut rng)));
+        lab::print_sample(&vocab.decode(&model.generate(&prompt, SAMPLE, &mut rng)));
         models.push(model);
     }
 

@@ -509,7 +509,7 @@ fn write(model: &Gpt, tokenizer: &Tokenizer, args: &Args) -> Result<()> {
     let mut rng = Rng::new(args.lab.seed.into());
     let samples = model.generate(&prompt, &args.sampling, &mut rng);
     for (i, ids) in samples.iter().enumerate() {
-        println!("\n--- sample {}\n{}", i + 1, tokenizer.decode(ids)?);
+        println!("\n--- sample {}\n{}", i + 1, lab::printable(&tokenizer.decode(ids)?));
     }
     println!("---\n");
     Ok(())

@@ -360,6 +360,23 @@ fn batches_that_are_too_large() {
 }
 
 #[test]
+fn a_sample_moves_no_cursor() {
+    let folder = Folder::new();
+    // Each of the two characters follows the other, so that all samples are full of both.
+    let corpus = folder.file("coloured.txt", "\x1b\n".repeat(5_000));
+    for step in WITH_CHARACTERS {
+        let output = folder.run(step, &["--corpus", &corpus, "--steps", "1", "--no-plot"]);
+        let said = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success() && said.contains("\\u{1b}"), "{output:?}");
+        assert!(!said.contains('\x1b'), "{said}");
+    }
+    // Steps 06 to 10 print as step05 does, which writes at once.
+    let output = folder.run(5, &["--prompt", "\x1b[31mred", "--max-new-tokens", "1"]);
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(said.contains("\\u{1b}[31mred") && !said.contains('\x1b'), "{output:?}");
+}
+
+#[test]
 fn a_reader_that_leaves_early_is_no_panic() {
     let folder = Folder::new();
     let script = format!("{} --quick | head -n 1", STEPS[1].1);
