@@ -70,6 +70,67 @@ pub fn fused_adamw(
     unsafe { tch_ext_fused_adamw(params, grads, exp_avgs, exp_avg_sqs, steps, adamw) }.into_result()
 }
 
+/// AdamW over all parameters of a model, by [`fused_adamw`], with eps 1e-8.
+pub struct FusedAdamW {
+    betas: (f64, f64),
+    groups: Vec<Group>,
+    step: i64,
+}
+
+/// Parameters that share a weight decay, and the running means of their gradients and of these' squares.
+struct Group {
+    weight_decay: f64,
+    params: Vec<Tensor>,
+    exp_avgs: Vec<Tensor>,
+    exp_avg_sqs: Vec<Tensor>,
+}
+
+impl FusedAdamW {
+    /// An optimizer of `params`, each with the weight decay that `weight_decay` gives it.
+    pub fn new(
+        params: &[Tensor],
+        betas: (f64, f64),
+        weight_decay: impl Fn(&Tensor) -> f64,
+    ) -> FusedAdamW {
+        let mut groups: Vec<Group> = Vec::new();
+        for param in params {
+            let weight_decay = weight_decay(param);
+            let found = groups.iter().position(|group| group.weight_decay == weight_decay);
+            let index = found.unwrap_or_else(|| {
+                groups.push(Group::empty(weight_decay));
+                groups.len() - 1
+            });
+            groups[index].params.push(param.shallow_clone());
+            groups[index].exp_avgs.push(param.zeros_like());
+            groups[index].exp_avg_sqs.push(param.zeros_like());
+        }
+        FusedAdamW { betas, groups, step: 0 }
+    }
+
+    /// Takes a step down the gradients.
+    ///
+    /// # Errors
+    /// If a parameter has no gradient, or one that does not fit it.
+    pub fn step(&mut self, lr: f64) -> Result<(), Error> {
+        self.step += 1;
+        let (beta1, beta2) = self.betas;
+        for Group { weight_decay, params, exp_avgs, exp_avg_sqs } in &mut self.groups {
+            let grads: Vec<Tensor> = params.iter().map(Tensor::grad).collect();
+            let step = Tensor::from(self.step as f32).to(params[0].device());
+            let steps: Vec<Tensor> = params.iter().map(|_| step.shallow_clone()).collect();
+            let adamw = AdamW { lr, beta1, beta2, weight_decay: *weight_decay, eps: 1e-8 };
+            fused_adamw(params, &grads, exp_avgs, exp_avg_sqs, &steps, adamw)?;
+        }
+        Ok(())
+    }
+}
+
+impl Group {
+    fn empty(weight_decay: f64) -> Group {
+        Group { weight_decay, params: vec![], exp_avgs: vec![], exp_avg_sqs: vec![] }
+    }
+}
+
 /// Lets go of the parameters' gradients, as PyTorch's `zero_grad(set_to_none=True)` does. The next
 /// backward pass hands each parameter a new one.
 ///
