@@ -1,4 +1,4 @@
-use crate::{Flags, fables, grouped, text::printable};
+use crate::{END_OF_TEXT, Flags, fables, grouped, text::printable};
 use anyhow::{Context, Result, ensure};
 use std::{
     collections::{HashMap, HashSet},
@@ -9,6 +9,10 @@ use std::{
 
 const TRAIN_BYTES: usize = 1_000_000;
 const VAL_BYTES: usize = 100_000;
+
+/// How many times longer the fables are told where a GPU reads them: a batch of 16 · 1,024 tokens would
+/// see all of the shorter ones every 18 steps.
+const ON_A_GPU: usize = 20;
 
 /// The most that is taken of a file of one's own, in bytes: more than a lesson looks at in its minute.
 const MOST: Most = Most { train: 20_000_000, val: 200_000 };
@@ -29,6 +33,8 @@ pub struct Corpus {
     pub name: String,
     pub train: String,
     pub val: String,
+    /// How many characters the validation text has.
+    val_chars: usize,
     /// The information content of `val` in nats, where it is known.
     val_nats: Option<f64>,
 }
@@ -44,7 +50,7 @@ impl Corpus {
     /// which a part holds fewer than `block_size + 1` characters: no window could be cut from it.
     pub fn load(flags: &Flags, block_size: i64) -> Result<Self> {
         let corpus = match flags.corpus.as_str() {
-            "fables" => Self::fables(),
+            "fables" => Self::fables(if flags.device.is_cuda() { ON_A_GPU } else { 1 }),
             "shakespeare" => Self::shakespeare()?,
             path => {
                 Self::file(Path::new(path), MOST).with_context(|| format!("--corpus {path}"))?
@@ -61,11 +67,13 @@ impl Corpus {
         Ok(corpus)
     }
 
-    fn fables() -> Self {
-        let val = fables::text(fables::VALIDATION, VAL_BYTES);
+    /// The fables, so many times as long as they are told on a CPU.
+    fn fables(times: usize) -> Self {
+        let val = fables::text(fables::VALIDATION, times * VAL_BYTES);
         Self {
             name: "fables".into(),
-            train: fables::text(fables::TRAINING, TRAIN_BYTES).text,
+            train: fables::text(fables::TRAINING, times * TRAIN_BYTES).text,
+            val_chars: val.text.chars().count(),
             val: val.text,
             val_nats: Some(val.nats),
         }
@@ -113,7 +121,8 @@ impl Corpus {
                 grouped(val.len() as i64)
             );
         }
-        Ok(Self { name: path.display().to_string(), train, val, val_nats: None })
+        let val_chars = val.chars().count();
+        Ok(Self { name: path.display().to_string(), train, val, val_chars, val_nats: None })
     }
 
     /// What a sample begins with where nobody says it: a new line, or the first character of a corpus that
@@ -160,11 +169,72 @@ impl Corpus {
         nats.iter().sum::<f64>() / nats.len() as f64
     }
 
-    /// The lowest validation loss that any model can reach, in nats per token, when the validation
-    /// text is cut into `tokens` pieces (characters, or GPT-2's tokens). Only known for fables.
-    pub fn floor(&self, tokens: usize) -> Option<f64> {
-        self.val_nats.map(|nats| nats / tokens as f64)
+    /// What `--corpus` names, for a tokenizer that has `<|endoftext|>`: each document begins with it. In the
+    /// fables that is a story, whose blank line it replaces; in a text of one's own, what lines that say
+    /// `<|endoftext|>` separate.
+    ///
+    /// Refuses what [`load`] refuses.
+    ///
+    /// [`load`]: Self::load
+    pub fn documents(flags: &Flags) -> Result<Self> {
+        Ok(Self::load(flags, 1)?.with_documents())
     }
+
+    fn with_documents(self) -> Self {
+        if self.val_nats.is_some() {
+            let (train, val) = (fables::stories(&self.train), fables::stories(&self.val));
+            return Self { train: begun(train), val: begun(val), ..self };
+        }
+        let (train, val) = (documents(&self.train), documents(&self.val));
+        let val_chars = val.iter().map(|document| document.chars().count()).sum();
+        let begun = |documents: &[String]| begun(documents.iter().map(String::as_str));
+        Self { train: begun(&train), val: begun(&val), val_chars, ..self }
+    }
+
+    /// How many characters of the validation text a token stands for, if that text makes `tokens` tokens.
+    /// A loss per token, divided by it, is a loss per character.
+    pub fn chars_per_token(&self, tokens: usize) -> f64 {
+        self.val_chars as f64 / tokens as f64
+    }
+
+    /// The lowest validation loss that any model can reach, in nats per character. Only known for fables.
+    pub fn floor(&self) -> Option<f64> {
+        self.val_nats.map(|nats| nats / self.val_chars as f64)
+    }
+}
+
+/// Whether a text of `n` tokens has enough of them for a batch of `b` sequences of `t`, and the one that follows.
+///
+/// # Errors
+/// When it has not.
+pub fn expect_batch(n: i64, b: i64, t: i64) -> Result<()> {
+    let most = (n - 1).max(0) / t;
+    ensure!(
+        b <= most,
+        "a part of the corpus has {n} tokens, enough for {most} sequences of {t}, and a batch needs {b}: take \
+         more text, or a smaller batch"
+    );
+    Ok(())
+}
+
+/// What lines that say `<|endoftext|>` separate.
+fn documents(text: &str) -> Vec<String> {
+    let mut documents = vec![String::new()];
+    for line in text.split_inclusive('\n') {
+        if line.trim() == END_OF_TEXT {
+            documents.push(String::new());
+        } else {
+            documents.last_mut().expect("there is one").push_str(line);
+        }
+    }
+    documents
+}
+
+/// Documents one after the other, each with `<|endoftext|>` before it, without empty lines between them.
+fn begun<'a>(documents: impl Iterator<Item = &'a str>) -> String {
+    let documents = documents.map(|document| document.trim_end().trim_start_matches(['\n', '\r']));
+    let documents = documents.filter(|document| !document.is_empty());
+    documents.flat_map(|document| [END_OF_TEXT, document]).collect()
 }
 
 /// Up to `most` bytes of text from the byte `from` on, without the character that either end cuts.
@@ -234,6 +304,19 @@ mod tests {
         let corpus = corpus(text.as_bytes(), 100, 10).unwrap();
         assert!(corpus.train.ends_with('狐') && "狐狐狐".starts_with(&corpus.val));
         assert!(!corpus.val.is_empty());
+    }
+
+    #[test]
+    fn a_document_begins_with_the_token_for_it() {
+        let text = "one\ntwo\n<|endoftext|>\n\n<|endoftext|>\r\n\r\nthree\n".repeat(10);
+        let corpus = corpus(text.as_bytes(), 1_000, 1_000).unwrap().with_documents();
+        assert!(corpus.train.starts_with("<|endoftext|>one\ntwo<|endoftext|>three\none\ntwo"));
+        assert!(!corpus.train.contains("<|endoftext|><|endoftext|>"));
+        let fables = Corpus::fables(1);
+        let (stories, floor) = (fables.val.matches("\n\n").count(), fables.floor());
+        let fables = fables.with_documents();
+        assert_eq!(fables.val.matches(END_OF_TEXT).count(), stories);
+        assert_eq!(fables.floor(), floor, "a separator costs a reader nothing");
     }
 
     #[test]

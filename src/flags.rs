@@ -1,3 +1,4 @@
+use crate::record;
 use anyhow::{Context, Result, bail, ensure};
 use clap::{Arg, Args};
 use std::{
@@ -33,7 +34,7 @@ pub struct Flags {
     #[arg(long, default_value = "fables")]
     pub corpus: String,
 
-    /// Where metrics.csv and the plots go [default: out/<the step's name>]
+    /// Where record.json, metrics.csv and the plots go [default: out/<the step's name>]
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
 
@@ -79,6 +80,7 @@ impl Flags {
         fs::create_dir_all(&out).with_context(|| {
             format!("cannot make the folder {}; choose another with --out", out.display())
         })?;
+        record::begin(out.clone(), self);
         Ok(out)
     }
 }

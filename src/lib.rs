@@ -9,12 +9,13 @@
 //! | `#[command(flatten)] lab: Flags` | `--steps --seed --device --threads --corpus --out --quick --no-plot` |
 //! | `Corpus::load(&args.lab, BLOCK_SIZE)` | a training and a validation text, and the floor of the latter |
 //! | `Rng::new(args.lab.seed)` | the numbers that batches and samples are drawn with |
+//! | `expect_batch(n, b, t)` | a sentence, if a text is too short for a batch |
 //! | `expect_finite(&logits)` | the end of the program, in a sentence, if a model writes noise |
-//! | `print_sample(&text)` | what a model has written, without the characters that would move the cursor |
 //! | `Log::new(&args.lab)` | the progress bar, the aligned lines, `metrics.csv`, the plot |
 //! | `Weights::open(path)` | a GPT-2 checkpoint's tensors by name, checked before they are read |
 //! | `expect_gpt2_tokens(path, vocab_size)` | the certainty that a checkpoint's tokens are those of GPT-2 |
 //! | `Table::new()` | what theory predicts beside what the program measured |
+//! | `record::measured(name, text)` | the text, and its value under that name in `record.json` |
 
 mod corpus;
 pub mod fables;
@@ -22,19 +23,26 @@ mod finite;
 mod flags;
 mod log;
 mod memory;
+mod model;
 pub mod plot;
+mod precision;
+pub mod record;
 mod rng;
 mod run;
 mod table;
 mod text;
+mod tokenizer;
 mod weights;
 
-pub use corpus::Corpus;
+pub use corpus::{Corpus, expect_batch};
 pub use finite::expect_finite;
 pub use flags::Flags;
 pub use log::Log;
+pub use model::{BatchFlags, ModelFlags, Sampling, Size, print_samples};
+pub use precision::Precision;
 pub use rng::{Rng, RngState};
 pub use run::run;
 pub use table::{Row, Table, grouped};
 pub use text::{print_sample, printable};
-pub use weights::{Weights, expect_gpt2_tokens};
+pub use tokenizer::{END_OF_TEXT, Tokenizer};
+pub use weights::{Gpt2Sizes, Weights, expect_gpt2_tokens};

@@ -1,4 +1,4 @@
-use crate::{Flags, grouped, plot::Plot, run};
+use crate::{Flags, grouped, plot::Plot, record, record::Kind, run};
 use anyhow::{Context, Result};
 use indicatif::{ProgressBar, ProgressStyle};
 use std::{
@@ -8,9 +8,10 @@ use std::{
     path::PathBuf,
     time::{Duration, Instant},
 };
+use tch::nn::VarStore;
 
 /// Keeps a training loop's books: a progress bar on a terminal, one aligned line now and then,
-/// `metrics.csv` and, at the end, the plot of the losses.
+/// `metrics.csv`, the values in `record.json` and, at the end, the plot of the losses.
 ///
 /// ```text
 /// step   120 | loss 2.4801 | val 2.5102 |  31.2 ms | 24,600 tok/s
@@ -23,9 +24,16 @@ pub struct Log {
     lines: Vec<Line>,
     losses: Vec<Losses>,
     since_line: Tally,
+    all_steps: Tally,
     /// What this run's steps have taken, without the evaluations; `None` once a note says how long all will take.
     in_steps: Option<Duration>,
     last_event: Instant,
+    /// Why the run need not reach what the step's own reaches: see [`Flags::excuse`].
+    excuse: Option<&'static str>,
+    /// Why a mean over the text may be off: see [`Flags::other_text`].
+    other_text: Option<&'static str>,
+    /// How many characters a token stands for: a loss per token, divided by it, is a loss per character.
+    pub chars_per_token: f64,
     /// Whether a validation loss has been seen: then the run trains a model, and its loss must stay a number.
     validated: bool,
 }
@@ -63,12 +71,23 @@ impl Log {
             lines: Vec::new(),
             losses: Vec::new(),
             since_line: Tally::default(),
+            all_steps: Tally::default(),
             in_steps: None,
             last_event: Instant::now(),
+            excuse: flags.excuse(),
+            other_text: flags.other_text(),
+            chars_per_token: 1.0,
             validated: false,
         };
         log.write_csv()?;
         Ok(log)
+    }
+
+    /// Prints how many parameters a model has, and where they live.
+    pub fn parameters(&self, vs: &VarStore) {
+        let parameters = vs.trainable_variables().iter().map(|p| p.numel() as i64).sum();
+        let parameters = record::exact("parameters", grouped(parameters));
+        println!("{parameters} parameters, {:?}", vs.device());
     }
 
     /// Begins a run of `steps` steps; the plot draws a curve for each run and labels it `name`.
@@ -80,6 +99,7 @@ impl Log {
         self.losses.push(Losses { run: name.into(), of_steps: Vec::new() });
         self.bar = ProgressBar::new(steps as u64).with_style(style);
         self.since_line = Tally::default();
+        self.all_steps = Tally::default();
         self.in_steps = Some(Duration::ZERO);
         self.last_event = Instant::now();
     }
@@ -102,6 +122,8 @@ impl Log {
         }
         let time = self.last_event.elapsed();
         self.since_line.time += time;
+        self.all_steps.steps += 1;
+        self.all_steps.time += time;
         self.bar.inc(1);
         self.note_a_long_run(time);
         self.last_event = Instant::now();
@@ -133,8 +155,15 @@ impl Log {
         }
         let line = Line { run: self.run.clone(), step, values: all };
         self.bar.suspend(|| println!("{}", line.text()));
-        let val = line.get("val");
+        self.wrote(line)
+    }
+
+    /// After a line: keeps it in `metrics.csv`, and ends the program where a loss is no number.
+    fn wrote(&mut self, line: Line) -> Result<()> {
+        let (step, val) = (line.step, line.get("val"));
+        line.record();
         self.lines.push(line);
+        self.summarize(step, val);
         self.write_csv()?;
         if self.bar.length().is_some_and(|steps| self.bar.position() >= steps) {
             self.bar.finish_and_clear(); // before the samples, not above them
@@ -149,19 +178,71 @@ impl Log {
         Ok(())
     }
 
+    /// What the record says of every training in the same words.
+    fn summarize(&self, step: usize, val: Option<f64>) {
+        record::latest(Kind::Exact, "steps", grouped(step as i64));
+        if self.all_steps.steps > 0 {
+            let ms = self.all_steps.time.as_secs_f64() * 1e3 / self.all_steps.steps as f64;
+            record::latest(Kind::Masked, "ms_per_step", digits("ms", ms));
+        }
+        if let Some(val) = val {
+            let per_char = format!("{:.4}", val / self.chars_per_token);
+            record::latest(Kind::Measured, "val_nats_per_char", per_char);
+        }
+    }
+
+    /// Prints the mean of validation losses in nats a token, of as many batches, with its standard error,
+    /// and both per character; and adds them to `metrics.csv`.
+    pub fn validation(&mut self, step: usize, losses: &[f64]) -> Result<()> {
+        let n = losses.len() as f64;
+        let val = losses.iter().sum::<f64>() / n;
+        let variance =
+            losses.iter().map(|loss| (loss - val).powi(2)).sum::<f64>() / (n - 1.0).max(1.0);
+        let error = (variance / n).sqrt();
+        let (per_char, char_error) = (val / self.chars_per_token, error / self.chars_per_token);
+        self.bar.suspend(|| {
+            println!(
+                "step {step:>5} | val {val:.4} ± {error:.4} nats a token, \
+                 {per_char:.4} ± {char_error:.4} a character"
+            )
+        });
+        let values = vec![
+            ("val", val),
+            ("val_error", error),
+            ("val_per_char", per_char),
+            ("val_per_char_error", char_error),
+        ];
+        self.wrote(Line { run: self.run.clone(), step, values })
+    }
+
+    /// For a table's rows about what training reaches: see [`Flags::excuse`].
+    pub fn excuse(&self) -> Option<&'static str> {
+        self.excuse
+    }
+
+    /// For a table's rows about means over the text: see [`Flags::other_text`].
+    pub fn other_text(&self) -> Option<&'static str> {
+        self.other_text
+    }
+
+    /// All that was logged under this name in a run, in order.
+    pub fn values(&self, run: &str, name: &str) -> Vec<f64> {
+        self.curve(run, name).into_iter().map(|(_, value)| value).collect()
+    }
+
     /// Ends the program; what has been written stays.
     fn diverged(&self, what: &str) -> ! {
         self.bar.finish_and_clear();
         run::stop(format!(
-            "{what}, so training ends here; what it logged is in {}. The usual causes: a learning rate that \
+            "{what}, so the run ends here; what it logged is in {}. The usual causes: a learning rate that \
              is too high, no clipping of the gradient, numbers too large for float16, or weights that were \
              not finite to begin with",
             self.out.join("metrics.csv").display()
         ))
     }
 
-    /// Ends the log: draws every run's losses, with the `floor` that no model can beat where it is
-    /// known, and says where the files are.
+    /// Ends the log: draws every run's losses in nats a character, with the `floor` that no model can beat
+    /// where it is known, and says where the files are.
     pub fn finish(self, floor: Option<f64>) -> Result<()> {
         self.bar.finish_and_clear();
         println!("\nmetrics: {}", self.out.join("metrics.csv").display());
@@ -174,15 +255,19 @@ impl Log {
     }
 
     fn loss_plot(&self, floor: Option<f64>) -> Plot {
-        let mut plot = Plot::new("step", "loss");
+        let tokens = self.chars_per_token != 1.0;
+        let mut plot = Plot::new("step", if tokens { "nats a character" } else { "loss" });
+        let per_char = |curve: Vec<(f64, f64)>| {
+            curve.into_iter().map(|(step, loss)| (step, loss / self.chars_per_token)).collect()
+        };
         // With several runs to compare, their training losses would only be in the way.
         if let [only] = self.losses.as_slice() {
-            plot.line("training", only.smooth());
+            plot.line("training", per_char(only.smooth()));
         }
         for Losses { run, .. } in &self.losses {
             let val = self.curve(run, "val");
             if !val.is_empty() {
-                plot.line(&format!("{run}, validation"), val);
+                plot.line(&format!("{run}, validation"), per_char(val));
             }
         }
         if let Some(floor) = floor {
@@ -244,21 +329,48 @@ impl Line {
         self.values.iter().find(|(n, _)| *n == name).map(|(_, value)| *value)
     }
 
+    /// As much as a terminal of 80 columns has room for; `metrics.csv` has the rest.
     fn text(&self) -> String {
         let mut text = format!("step {:>5}", self.step);
         for (name, value) in &self.values {
-            text += " | ";
-            text += &match *name {
-                "lr" => format!("lr {value:.1e}"),
-                "norm" => format!("norm {value:.2}"),
-                "ms" if *value < 10.0 => format!("{value:>6.2} ms"),
-                "ms" => format!("{value:>6.1} ms"),
-                "tok/s" => format!("{:>7} tok/s", grouped(value.round() as i64)),
-                name if value.abs() < 1e6 => format!("{name} {value:.4}"),
-                name => format!("{name} {value:.4e}"), // diverges, and would fill the line
+            let digits = digits(name, *value);
+            let part = match *name {
+                "ms" => format!(" | {digits:>6} ms"),
+                "tok/s" => format!(" | {digits:>7} tok/s"),
+                name => format!(" | {name} {digits}"),
             };
+            if text.len() + part.len() > 80 {
+                break;
+            }
+            text += &part;
         }
         text
+    }
+
+    fn record(&self) {
+        let values = self.values.iter().map(|(name, value)| {
+            let kind = match *name {
+                "lr" => Kind::Exact,
+                // A standard error and the norm of a single gradient hang on the last bits too much.
+                "norm" | "val_error" | "val_per_char_error" | "ms" | "tok/s" => Kind::Masked,
+                _ => Kind::Measured,
+            };
+            (kind, *name, digits(name, *value))
+        });
+        record::line(&self.run, self.step, values.collect());
+    }
+}
+
+/// A value with as many digits as are of interest.
+fn digits(name: &str, value: f64) -> String {
+    match name {
+        "lr" => format!("{value:.1e}"),
+        "norm" => format!("{value:.2}"),
+        "ms" if value < 10.0 => format!("{value:.2}"),
+        "ms" => format!("{value:.1}"),
+        "tok/s" => grouped(value.round() as i64),
+        _ if value.abs() < 1e6 => format!("{value:.4}"),
+        _ => format!("{value:.4e}"), // diverges, and would fill the line
     }
 }
 
@@ -317,5 +429,19 @@ mod tests {
             log.line(1, &[("w", f64::NAN)]).unwrap();
         });
         assert_eq!(sentence, None);
+    }
+
+    #[test]
+    fn a_validation_has_its_standard_error_and_is_said_per_character() {
+        let (_, csv) = ended(|log| {
+            log.chars_per_token = 4.0;
+            // Mean 2, variance 1 of three: the error of the mean is √(1/3).
+            log.validation(5, &[1.0, 2.0, 3.0]).unwrap();
+            assert_eq!(log.values("run", "val"), [2.0]);
+        });
+        let row = csv.lines().find(|line| line.starts_with("run,5")).unwrap();
+        let numbers: Vec<f64> = row.split(',').skip(2).map(|n| n.parse().unwrap()).collect();
+        let error = (1.0f64 / 3.0).sqrt();
+        assert_eq!(numbers, [2.0, error, 0.5, error / 4.0], "{csv}");
     }
 }

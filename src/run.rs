@@ -1,4 +1,4 @@
-use crate::{memory, text::printable};
+use crate::{memory, record, text::printable};
 use std::{
     any::Any,
     io::Write,
@@ -21,7 +21,8 @@ pub fn run(body: impl FnOnce() -> anyhow::Result<()>) -> ExitCode {
         }
         tch_ext::memory::keep_freed()?;
         tch_ext::memory::use_huge_pages()?;
-        body()
+        body()?;
+        record::write()
     })) {
         Ok(Ok(())) => return ExitCode::SUCCESS,
         Ok(Err(error)) => format!("{error:#}"),

@@ -1,3 +1,5 @@
+use crate::record::{self, Kind};
+
 /// What theory predicts beside what the program measured, one line a promise.
 ///
 /// ```text
@@ -18,6 +20,7 @@ pub struct Row {
     holds: bool,
     note: String,
     excuse: Option<&'static str>,
+    kind: Kind,
 }
 
 impl Row {
@@ -30,12 +33,36 @@ impl Row {
         self.excuse = excuse;
     }
 
-    fn verdict(&self) -> String {
+    /// Says that what is measured is another on each machine, as the memory is that a kernel takes.
+    pub fn of_the_machine(&mut self) -> &mut Self {
+        self.kind = Kind::Masked;
+        self
+    }
+
+    fn verdict(&self) -> &'static str {
         match self.excuse {
-            _ if self.holds => format!("ok{}", self.note),
-            Some(excuse) => format!("-- ({excuse})"),
-            None => format!("NO{}", self.note),
+            _ if self.holds => "ok",
+            Some(_) => "--",
+            None => "NO",
         }
+    }
+
+    fn remark(&self) -> String {
+        match self.excuse {
+            Some(excuse) if !self.holds => format!(" ({excuse})"),
+            _ => self.note.clone(),
+        }
+    }
+
+    /// A row is three values, named by the words before a colon or a sign: `loss_at_init`, what was measured,
+    /// `loss_at_init.predicted` and `loss_at_init.verdict`.
+    fn record(&self) {
+        let name = self.name.split([':', '<', '>']).next().unwrap_or_default().trim();
+        let predicted = self.predicted.trim_start_matches(['<', '>', ' ']);
+        record::value(self.kind, name, self.measured.clone());
+        let of_theory = if self.kind == Kind::Exact { Kind::Exact } else { Kind::Measured };
+        record::value(of_theory, &format!("{name}.predicted"), predicted.into());
+        record::exact(&format!("{name}.verdict"), self.verdict());
     }
 }
 
@@ -46,7 +73,9 @@ impl Table {
 
     /// Two counts that must be the same.
     pub fn equal(&mut self, name: &str, predicted: i64, measured: i64) -> &mut Row {
-        self.push(name, grouped(predicted), grouped(measured), predicted == measured, "")
+        let row = self.push(name, grouped(predicted), grouped(measured), predicted == measured, "");
+        row.kind = Kind::Exact;
+        row
     }
 
     /// Two numbers that may differ by `tolerance`.
@@ -72,8 +101,7 @@ impl Table {
         self.push(name, format!("> {}", short(limit)), short(measured), holds, "")
     }
 
-    /// A number that theory gives and nothing here measures, or the other way round.
-    pub fn push(
+    fn push(
         &mut self,
         name: &str,
         predicted: String,
@@ -82,13 +110,15 @@ impl Table {
         note: &str,
     ) -> &mut Row {
         let (name, note) = (name.into(), note.into());
-        self.rows.push(Row { name, predicted, measured, holds, note, excuse: None });
+        let (excuse, kind) = (None, Kind::Measured);
+        self.rows.push(Row { name, predicted, measured, holds, note, excuse, kind });
         self.rows.last_mut().expect("one was pushed")
     }
 
     /// Prints the table. A line ends in `ok`, in `NO` where the promise does not hold, or in `--` and a
     /// reason where it cannot be expected to.
     pub fn print(&self) {
+        self.rows.iter().for_each(Row::record);
         print!("{}", self.text());
     }
 
@@ -104,11 +134,12 @@ impl Table {
             format!("{:name$}  {:>predicted$}  {:>measured$}\n", "", "predicted", "measured");
         for row in &self.rows {
             text += &format!(
-                "{:name$}  {:>predicted$}  {:>measured$}  {}\n",
+                "{:name$}  {:>predicted$}  {:>measured$}  {}{}\n",
                 row.name,
                 row.predicted,
                 row.measured,
-                row.verdict()
+                row.verdict(),
+                row.remark()
             );
         }
         text

@@ -1,5 +1,7 @@
 //! Text that somebody else wrote, where it may be shown.
 
+use crate::record;
+
 /// The text as a terminal may have it: its control characters, which could move the cursor or change
 /// colours, are written out (`\u{1b}`). New lines and tabs stay.
 pub fn printable(text: &str) -> String {
@@ -16,7 +18,9 @@ pub fn printable(text: &str) -> String {
 
 /// Prints what a model has written, between two empty lines. The model may know control characters from its corpus.
 pub fn print_sample(text: &str) {
-    println!("\n{}\n", printable(text));
+    let text = printable(text);
+    record::sample(&text);
+    println!("\n{text}\n");
 }
 
 /// The text as an XML file may have it: a control character becomes its picture (`␌`), and what no XML

@@ -3,6 +3,7 @@
 
 mod config;
 mod files;
+mod gpt2;
 mod vocabulary;
 
 use crate::finite::is_finite;
@@ -13,6 +14,7 @@ use safetensors::Dtype;
 use std::{fs, path::Path};
 use tch::{Kind, Tensor};
 
+pub use gpt2::Gpt2Sizes;
 pub use vocabulary::expect_gpt2_tokens;
 
 /// What the names begin with that Hugging Face writes today; the hub's first `gpt2` lacks it.
@@ -128,7 +130,16 @@ impl Weights {
         for (name, shape) in tensors {
             self.stored(name, shape)?;
         }
-        let asked = |name: &str| tensors.iter().any(|(asked, _)| bare(asked) == name);
+        self.expect_nothing_but(&tensors.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>())
+    }
+
+    /// Checks that the file has no tensors but these, and perhaps the two kinds that [`Self::expect`] lets
+    /// pass.
+    ///
+    /// # Errors
+    /// Names the first tensor that is one too many.
+    pub fn expect_nothing_but(&self, names: &[&str]) -> Result<()> {
+        let asked = |name: &str| names.iter().any(|asked| bare(asked) == name);
         let is_mask = |name: &str| name.ends_with(".attn.bias") || name.ends_with(".masked_bias");
         for (name, stored) in &self.files.tensors {
             ensure!(

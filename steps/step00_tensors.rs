@@ -52,7 +52,7 @@ impl Line {
         x * &self.w + &self.b // (N) · (1) + (1) → (N): a dimension of 1 is stretched to fit
     }
 
-    /// The mean of the squared distances, a tensor of no dimension.
+    /// The mean of the squared distances, a scalar tensor.
     fn loss(&self, x: &Tensor, y: &Tensor) -> Tensor {
         (self.forward(x) - y).square().mean(Kind::Float)
     }

@@ -8,12 +8,12 @@
 // See:  the loss starts at ln V + ½ and ends at the bigram entropy that counting the same text
 //       gives: the most that can be known from one character. The sample is not English yet.
 
-use anyhow::{Context, Result, anyhow, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use clap::Parser;
 use lab::{Corpus, Flags, Log, Rng};
 use std::{collections::BTreeSet, process::ExitCode};
-use tch::nn::{self, Module, OptimizerConfig};
-use tch::{Device, Kind, Tensor};
+use tch::nn::{self, OptimizerConfig};
+use tch::{Device, IndexOp, Kind, Tensor};
 
 #[path = "proofs/step01.rs"]
 mod proof;
@@ -24,54 +24,6 @@ const MAX_STEPS: usize = 5000;
 const EVAL_INTERVAL: usize = 500;
 const LEARNING_RATE: f64 = 1e-2;
 const SAMPLE: usize = 400; // characters to write at the end
-
-/// A bigram language model: guesses the next character from the last one alone.
-#[derive(Parser)]
-struct Args {
-    /// What the sample begins with [default: a new line; the corpus's first character if it has none]
-    #[arg(long, value_name = "TEXT")]
-    prompt: Option<String>,
-    #[command(flatten)]
-    lab: Flags,
-}
-
-/// The distinct characters of a text, sorted. A character's id is its place among them.
-struct Vocab {
-    chars: Vec<char>,
-}
-
-impl Vocab {
-    fn of(corpus: &Corpus) -> Self {
-        let chars: BTreeSet<char> = corpus.train.chars().chain(corpus.val.chars()).collect();
-        Self { chars: chars.into_iter().collect() }
-    }
-
-    fn size(&self) -> i64 {
-        self.chars.len() as i64
-    }
-
-    fn encode(&self, text: &str) -> Result<Vec<i64>> {
-        let id = |c| self.chars.binary_search(&c).map(|id| id as i64);
-        let ids = text.chars().map(|c| {
-            id(c).map_err(|_| anyhow!("the corpus does not have {c:?}; use its own characters"))
-        });
-        ids.collect()
-    }
-
-    fn decode(&self, ids: &[i64]) -> String {
-        ids.iter().map(|&id| self.chars[id as usize]).collect()
-    }
-}
-
-/// Cuts B windows of T characters out of `data` at random: what the model sees, and, one character
-/// further on, what it should say. Both are (B, T).
-fn batch(data: &Tensor, rng: &mut Rng) -> (Tensor, Tensor) {
-    let last = data.size()[0] - BLOCK_SIZE;
-    let starts: Vec<i64> = (0..BATCH_SIZE).map(|_| rng.below(last)).collect();
-    let within = Tensor::arange(BLOCK_SIZE, (Kind::Int64, Device::Cpu)); // (T)
-    let ix = (Tensor::from_slice(&starts).unsqueeze(1) + within).to(data.device()); // (B, 1) + (T) → (B, T)
-    (data.take(&ix), data.take(&(ix + 1)))
-}
 
 /// A table of n vectors, one for each id, that starts as PyTorch's does: N(0, 1).
 fn embedding(p: nn::Path, n: i64, n_embd: i64) -> nn::Embedding {
@@ -87,32 +39,35 @@ struct Model {
 impl Model {
     fn new(device: Device, vocab_size: i64) -> Self {
         let vs = nn::VarStore::new(device);
-        let p = vs.root();
-        // Row i holds the logits of what follows character i.
-        let token_embedding_table = embedding(&p / "token_embedding_table", vocab_size, vocab_size);
-        Self { token_embedding_table, vs }
+        let p = vs.root(); // p / "x" is the place of a parameter called x
+        Self {
+            // Row i holds the logits of what follows character i.
+            token_embedding_table: embedding(&p / "token_embedding_table", vocab_size, vocab_size),
+            vs,
+        }
     }
 
     fn forward(&self, idx: &Tensor) -> Tensor {
-        self.token_embedding_table.forward(idx) // (B, T) → (B, T, V)
+        idx.apply(&self.token_embedding_table) // (B, T) → (B, T, V)
     }
 
-    /// Mean cross-entropy in nats per character, a tensor of no dimension.
+    /// Mean cross-entropy in nats per character, a scalar tensor.
     fn loss(&self, idx: &Tensor, targets: &Tensor) -> Tensor {
         let logits = self.forward(idx).flatten(0, 1); // (B·T, V)
         logits.cross_entropy_for_logits(&targets.flatten(0, 1)) // (B·T) → ()
     }
 
-    /// The loss over all of `data`, cut into windows that lie side by side (what is left at the end and
-    /// shorter than a window is left out).
+    /// The loss over all of `data`, cut into windows that lie side by side; a shorter rest at the end is
+    /// left out.
     fn evaluate(&self, data: &Tensor) -> f64 {
         let _guard = tch::no_grad_guard();
-        let n = (data.size()[0] - 1) / BLOCK_SIZE;
-        let windows =
-            |from| data.narrow(0, from, n * BLOCK_SIZE).view([n, BLOCK_SIZE]).split(64, 0);
+        let n = (data.size()[0] - 1) / BLOCK_SIZE; // windows
+        let x = data.i(..n * BLOCK_SIZE).view([n, BLOCK_SIZE]); // (n·T) → (n, T)
+        let y = data.i(1..n * BLOCK_SIZE + 1).view([n, BLOCK_SIZE]); // (n·T) → (n, T)
         let mut sum = 0.0;
-        for (x, y) in windows(0).iter().zip(windows(1)) {
-            sum += self.loss(x, &y).double_value(&[]) * x.size()[0] as f64;
+        // 64 windows at a time. The last group may have fewer, so each loss has the weight of its windows.
+        for (x, y) in x.split(64, 0).iter().zip(&y.split(64, 0)) {
+            sum += self.loss(x, y).double_value(&[]) * x.size()[0] as f64;
         }
         sum / n as f64
     }
@@ -123,15 +78,56 @@ impl Model {
         let mut ids = prompt.to_vec();
         for _ in 0..n {
             let idx = Tensor::from_slice(&ids).unsqueeze(0).to(self.vs.device()); // (1, T)
-            let logits = self.forward(&idx).select(1, -1).squeeze_dim(0); // (1, T, V) → (V)
-            let probs = logits.to(Device::Cpu).softmax(-1, Kind::Double); // (V)
-            ids.push(rng.pick(&Vec::try_from(probs).expect("one dimension of doubles")) as i64);
+            let logits = self.forward(&idx).i((0, -1)); // (1, T, V) → (V)
+            let probs = logits.softmax(-1, Kind::Float); // (V)
+            ids.push(rng.multinomial(&probs).int64_value(&[0]));
         }
         ids
     }
 }
 
-/// Trains `model` on random batches and returns its loss on `val`, text that it never saw.
+/// The distinct characters of a text, sorted. A character's id is its place among them.
+struct Vocab {
+    chars: Vec<char>,
+}
+
+impl Vocab {
+    fn new(corpus: &Corpus) -> Self {
+        let chars: BTreeSet<char> = corpus.train.chars().chain(corpus.val.chars()).collect();
+        Self { chars: chars.into_iter().collect() }
+    }
+
+    fn size(&self) -> i64 {
+        self.chars.len() as i64
+    }
+
+    fn encode(&self, text: &str) -> Result<Vec<i64>> {
+        let mut ids = Vec::new();
+        for c in text.chars() {
+            match self.chars.binary_search(&c) {
+                Ok(id) => ids.push(id as i64),
+                Err(_) => bail!("the corpus does not have {c:?}; use its own characters"),
+            }
+        }
+        Ok(ids)
+    }
+
+    fn decode(&self, ids: &[i64]) -> String {
+        ids.iter().map(|&id| self.chars[id as usize]).collect()
+    }
+}
+
+/// B random windows of T characters: x, what the model sees, and y, the same windows one character
+/// later, what it should say. Both are (B, T).
+fn batch(data: &Tensor, rng: &mut Rng) -> (Tensor, Tensor) {
+    let last = data.size()[0] - BLOCK_SIZE;
+    let starts: Vec<i64> = (0..BATCH_SIZE).map(|_| rng.below(last)).collect();
+    let x: Vec<Tensor> = starts.iter().map(|&i| data.i(i..i + BLOCK_SIZE)).collect();
+    let y: Vec<Tensor> = starts.iter().map(|&i| data.i(i + 1..i + BLOCK_SIZE + 1)).collect();
+    (Tensor::stack(&x, 0), Tensor::stack(&y, 0)) // B × (T) → (B, T)
+}
+
+/// Trains `model` on random batches, and logs its loss on `val`, text that it never saw.
 fn fit(
     model: &Model,
     train: &Tensor,
@@ -139,7 +135,7 @@ fn fit(
     steps: usize,
     rng: &mut Rng,
     log: &mut Log,
-) -> Result<f64> {
+) -> Result<()> {
     let mut optimizer = nn::AdamW::default().build(&model.vs, LEARNING_RATE)?;
     for step in 0..steps {
         if step % EVAL_INTERVAL == 0 {
@@ -147,19 +143,27 @@ fn fit(
         }
         let (x, y) = batch(train, rng);
         let loss = model.loss(&x, &y);
-        optimizer.backward_step(&loss);
+        optimizer.backward_step(&loss); // zero_grad, backward and step in one
         log.step(loss.double_value(&[]), BATCH_SIZE * BLOCK_SIZE);
     }
-    let val_loss = model.evaluate(val);
-    log.line(steps, &[("val", val_loss)])?;
-    Ok(val_loss)
+    log.line(steps, &[("val", model.evaluate(val))])
+}
+
+/// Trains a language model on the characters of a text, and lets it write.
+#[derive(Parser)]
+struct Args {
+    /// What the sample begins with [default: a new line; the corpus's first character if it has none]
+    #[arg(long, value_name = "TEXT")]
+    prompt: Option<String>,
+    #[command(flatten)]
+    lab: Flags,
 }
 
 fn lesson() -> Result<()> {
     let args = Args::parse();
     let device = args.lab.device;
     let corpus = Corpus::load(&args.lab, BLOCK_SIZE)?;
-    let vocab = Vocab::of(&corpus);
+    let vocab = Vocab::new(&corpus);
     corpus.expect_alphabet(vocab.size())?; // each character more is paid for in every step
     let prompt = vocab.encode(&args.prompt.unwrap_or(corpus.opening())).context("--prompt")?;
     ensure!(!prompt.is_empty(), "--prompt: give at least one character");
@@ -171,13 +175,12 @@ fn lesson() -> Result<()> {
     tch::manual_seed(args.lab.seed.into());
     let mut rng = Rng::new(args.lab.seed.into());
     let model = Model::new(device, vocab.size());
-    let loss_at_init = model.evaluate(&val);
-    log.start("bigram", steps);
-    let val_loss = fit(&model, &train, &val, steps, &mut rng, &mut log)?;
+    log.start("training", steps);
+    fit(&model, &train, &val, steps, &mut rng, &mut log)?;
 
     lab::print_sample(&vocab.decode(&model.generate(&prompt, SAMPLE, &mut rng)));
-    proof::print(&model, loss_at_init, val_loss, &corpus, &args.lab);
-    log.finish(corpus.floor(val.numel()))
+    proof::print(&model, &corpus, &log);
+    log.finish(corpus.floor())
 }
 
 fn main() -> ExitCode {

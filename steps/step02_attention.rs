@@ -9,12 +9,12 @@
 // See:  three ways to average the past agree; one head gets below the bigram's entropy, which no
 //       model of a single character can; several narrow heads of the same total width do better.
 
-use anyhow::{Context, Result, anyhow, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use clap::Parser;
 use lab::{Corpus, Flags, Log, Rng};
 use std::{collections::BTreeSet, process::ExitCode};
 use tch::nn::{self, Module, OptimizerConfig};
-use tch::{Device, Kind, Tensor};
+use tch::{Device, IndexOp, Kind, Tensor};
 
 #[path = "proofs/step02.rs"]
 mod proof;
@@ -22,61 +22,14 @@ mod proof;
 const BATCH_SIZE: i64 = 32; // B: windows in a batch
 const BLOCK_SIZE: i64 = 32; // T: characters in a window, as far as a character can look back
 const N_EMBD: i64 = 64; // C: numbers that stand for a character
-const N_HEADS: [i64; 2] = [1, 4]; // trained one after the other
+const N_HEAD: i64 = 4; // heads, each N_EMBD / N_HEAD wide
 const MAX_STEPS: usize = 3000;
 const EVAL_INTERVAL: usize = 500;
 const LEARNING_RATE: f64 = 3e-3;
 const SAMPLE: usize = 400; // characters to write at the end
 
-/// Causal self-attention: the next character guessed from all that the window holds so far.
-#[derive(Parser)]
-struct Args {
-    /// What the sample begins with [default: a new line; the corpus's first character if it has none]
-    #[arg(long, value_name = "TEXT")]
-    prompt: Option<String>,
-    #[command(flatten)]
-    lab: Flags,
-}
-
-/// The distinct characters of a text, sorted. A character's id is its place among them.
-struct Vocab {
-    chars: Vec<char>,
-}
-
-impl Vocab {
-    fn of(corpus: &Corpus) -> Self {
-        let chars: BTreeSet<char> = corpus.train.chars().chain(corpus.val.chars()).collect();
-        Self { chars: chars.into_iter().collect() }
-    }
-
-    fn size(&self) -> i64 {
-        self.chars.len() as i64
-    }
-
-    fn encode(&self, text: &str) -> Result<Vec<i64>> {
-        let id = |c| self.chars.binary_search(&c).map(|id| id as i64);
-        let ids = text.chars().map(|c| {
-            id(c).map_err(|_| anyhow!("the corpus does not have {c:?}; use its own characters"))
-        });
-        ids.collect()
-    }
-
-    fn decode(&self, ids: &[i64]) -> String {
-        ids.iter().map(|&id| self.chars[id as usize]).collect()
-    }
-}
-
-/// Cuts B windows of T characters out of `data` at random: what the model sees, and, one character
-/// further on, what it should say. Both are (B, T).
-fn batch(data: &Tensor, rng: &mut Rng) -> (Tensor, Tensor) {
-    let last = data.size()[0] - BLOCK_SIZE;
-    let starts: Vec<i64> = (0..BATCH_SIZE).map(|_| rng.below(last)).collect();
-    let within = Tensor::arange(BLOCK_SIZE, (Kind::Int64, Device::Cpu)); // (T)
-    let ix = (Tensor::from_slice(&starts).unsqueeze(1) + within).to(data.device()); // (B, 1) + (T) → (B, T)
-    (data.take(&ix), data.take(&(ix + 1)))
-}
-
 /// One head of causal self-attention.
+#[derive(Debug)]
 struct Head {
     query: nn::Linear,
     key: nn::Linear,
@@ -94,19 +47,21 @@ impl Head {
         }
     }
 
-    /// How much each character (row) looks at each one before it (column); rows sum to 1.
+    /// How much each character (row) looks at itself and at each one before it (column); rows sum to 1.
     fn weights(&self, x: &Tensor) -> Tensor {
-        let q = self.query.forward(x); // (B, T, C) → (B, T, hs)
-        let k = self.key.forward(x); // (B, T, C) → (B, T, hs)
-        let (t, head_size) = (q.size()[1], q.size()[2]);
-        // Without the root the products grow with hs, and softmax would look at one character only.
-        let wei = q.matmul(&k.transpose(-2, -1)) / (head_size as f64).sqrt(); // (B, T, T)
-        let future = self.tril.narrow(0, 0, t).narrow(1, 0, t).eq(0.0); // (T, T)
-        wei.masked_fill(&future, f64::NEG_INFINITY).softmax(-1, Kind::Float)
+        let q = x.apply(&self.query); // (B, T, C) → (B, T, hs)
+        let k = x.apply(&self.key); // (B, T, C) → (B, T, hs)
+        let (t, hs) = (q.size()[1], q.size()[2]);
+        // Without the root the products grow with hs, and softmax gives nearly all to one character.
+        let wei = q.matmul(&k.transpose(-2, -1)) / (hs as f64).sqrt(); // (B, T, T)
+        let future = self.tril.i((..t, ..t)).eq(0.0); // (T, T)
+        wei.masked_fill(&future, f64::NEG_INFINITY).softmax(-1, Kind::Float) // −∞ becomes 0
     }
+}
 
+impl Module for Head {
     fn forward(&self, x: &Tensor) -> Tensor {
-        let v = self.value.forward(x); // (B, T, C) → (B, T, hs)
+        let v = x.apply(&self.value); // (B, T, C) → (B, T, hs)
         self.weights(x).matmul(&v) // (B, T, T) × (B, T, hs) → (B, T, hs)
     }
 }
@@ -136,47 +91,43 @@ struct Model {
 impl Model {
     fn new(device: Device, vocab_size: i64, n_head: i64) -> Self {
         let vs = nn::VarStore::new(device);
-        let p = vs.root();
-        let head = |i| Head::new(&p / "sa_heads" / i, N_EMBD / n_head);
+        let p = vs.root(); // p / "x" is the place of a parameter called x
+        let c = N_EMBD;
         Self {
-            token_embedding_table: embedding(&p / "token_embedding_table", vocab_size, N_EMBD),
-            position_embedding_table: embedding(
-                &p / "position_embedding_table",
-                BLOCK_SIZE,
-                N_EMBD,
-            ),
-            sa_heads: (0..n_head).map(head).collect(),
-            lm_head: linear(&p / "lm_head", N_EMBD, vocab_size, true),
+            token_embedding_table: embedding(&p / "token_embedding_table", vocab_size, c),
+            position_embedding_table: embedding(&p / "position_embedding_table", BLOCK_SIZE, c),
+            sa_heads: (0..n_head).map(|i| Head::new(&p / "sa_heads" / i, c / n_head)).collect(),
+            lm_head: linear(&p / "lm_head", c, vocab_size, true),
             vs,
         }
     }
 
     fn forward(&self, idx: &Tensor) -> Tensor {
-        let tok_emb = self.token_embedding_table.forward(idx); // (B, T) → (B, T, C)
         let pos = Tensor::arange(idx.size()[1], (Kind::Int64, idx.device())); // (T)
-        let pos_emb = self.position_embedding_table.forward(&pos); // (T) → (T, C)
+        let tok_emb = idx.apply(&self.token_embedding_table); // (B, T) → (B, T, C)
+        let pos_emb = pos.apply(&self.position_embedding_table); // (T) → (T, C)
         let x = tok_emb + pos_emb; // (B, T, C) + (T, C) → (B, T, C)
-        let heads: Vec<Tensor> = self.sa_heads.iter().map(|head| head.forward(&x)).collect();
-        let x = Tensor::cat(&heads, -1); // n_head × (B, T, hs) → (B, T, C)
-        self.lm_head.forward(&x) // (B, T, C) → (B, T, V)
+        let heads: Vec<Tensor> = self.sa_heads.iter().map(|head| x.apply(head)).collect();
+        Tensor::cat(&heads, -1).apply(&self.lm_head) // n_head × (B, T, hs) → (B, T, C) → (B, T, V)
     }
 
-    /// Mean cross-entropy in nats per character, a tensor of no dimension.
+    /// Mean cross-entropy in nats per character, a scalar tensor.
     fn loss(&self, idx: &Tensor, targets: &Tensor) -> Tensor {
         let logits = self.forward(idx).flatten(0, 1); // (B·T, V)
         logits.cross_entropy_for_logits(&targets.flatten(0, 1)) // (B·T) → ()
     }
 
-    /// The loss over all of `data`, cut into windows that lie side by side (what is left at the end and
-    /// shorter than a window is left out).
+    /// The loss over all of `data`, cut into windows that lie side by side; a shorter rest at the end is
+    /// left out.
     fn evaluate(&self, data: &Tensor) -> f64 {
         let _guard = tch::no_grad_guard();
-        let n = (data.size()[0] - 1) / BLOCK_SIZE;
-        let windows =
-            |from| data.narrow(0, from, n * BLOCK_SIZE).view([n, BLOCK_SIZE]).split(64, 0);
+        let n = (data.size()[0] - 1) / BLOCK_SIZE; // windows
+        let x = data.i(..n * BLOCK_SIZE).view([n, BLOCK_SIZE]); // (n·T) → (n, T)
+        let y = data.i(1..n * BLOCK_SIZE + 1).view([n, BLOCK_SIZE]); // (n·T) → (n, T)
         let mut sum = 0.0;
-        for (x, y) in windows(0).iter().zip(windows(1)) {
-            sum += self.loss(x, &y).double_value(&[]) * x.size()[0] as f64;
+        // 64 windows at a time. The last group may have fewer, so each loss has the weight of its windows.
+        for (x, y) in x.split(64, 0).iter().zip(&y.split(64, 0)) {
+            sum += self.loss(x, y).double_value(&[]) * x.size()[0] as f64;
         }
         sum / n as f64
     }
@@ -187,17 +138,58 @@ impl Model {
         let mut ids = prompt.to_vec();
         for _ in 0..n {
             // There are no positions beyond BLOCK_SIZE: the oldest characters drop out of sight.
-            let window = &ids[ids.len().saturating_sub(BLOCK_SIZE as usize)..];
-            let idx = Tensor::from_slice(window).unsqueeze(0).to(self.vs.device()); // (1, T)
-            let logits = self.forward(&idx).select(1, -1).squeeze_dim(0); // (1, T, V) → (V)
-            let probs = logits.to(Device::Cpu).softmax(-1, Kind::Double); // (V)
-            ids.push(rng.pick(&Vec::try_from(probs).expect("one dimension of doubles")) as i64);
+            let seen = &ids[ids.len().saturating_sub(BLOCK_SIZE as usize)..];
+            let idx = Tensor::from_slice(seen).unsqueeze(0).to(self.vs.device()); // (1, T)
+            let logits = self.forward(&idx).i((0, -1)); // (1, T, V) → (V)
+            let probs = logits.softmax(-1, Kind::Float); // (V)
+            ids.push(rng.multinomial(&probs).int64_value(&[0]));
         }
         ids
     }
 }
 
-/// Trains `model` on random batches and returns its loss on `val`, text that it never saw.
+/// The distinct characters of a text, sorted. A character's id is its place among them.
+struct Vocab {
+    chars: Vec<char>,
+}
+
+impl Vocab {
+    fn new(corpus: &Corpus) -> Self {
+        let chars: BTreeSet<char> = corpus.train.chars().chain(corpus.val.chars()).collect();
+        Self { chars: chars.into_iter().collect() }
+    }
+
+    fn size(&self) -> i64 {
+        self.chars.len() as i64
+    }
+
+    fn encode(&self, text: &str) -> Result<Vec<i64>> {
+        let mut ids = Vec::new();
+        for c in text.chars() {
+            match self.chars.binary_search(&c) {
+                Ok(id) => ids.push(id as i64),
+                Err(_) => bail!("the corpus does not have {c:?}; use its own characters"),
+            }
+        }
+        Ok(ids)
+    }
+
+    fn decode(&self, ids: &[i64]) -> String {
+        ids.iter().map(|&id| self.chars[id as usize]).collect()
+    }
+}
+
+/// B random windows of T characters: x, what the model sees, and y, the same windows one character
+/// later, what it should say. Both are (B, T).
+fn batch(data: &Tensor, rng: &mut Rng) -> (Tensor, Tensor) {
+    let last = data.size()[0] - BLOCK_SIZE;
+    let starts: Vec<i64> = (0..BATCH_SIZE).map(|_| rng.below(last)).collect();
+    let x: Vec<Tensor> = starts.iter().map(|&i| data.i(i..i + BLOCK_SIZE)).collect();
+    let y: Vec<Tensor> = starts.iter().map(|&i| data.i(i + 1..i + BLOCK_SIZE + 1)).collect();
+    (Tensor::stack(&x, 0), Tensor::stack(&y, 0)) // B × (T) → (B, T)
+}
+
+/// Trains `model` on random batches, and logs its loss on `val`, text that it never saw.
 fn fit(
     model: &Model,
     train: &Tensor,
@@ -205,7 +197,7 @@ fn fit(
     steps: usize,
     rng: &mut Rng,
     log: &mut Log,
-) -> Result<f64> {
+) -> Result<()> {
     let mut optimizer = nn::AdamW::default().build(&model.vs, LEARNING_RATE)?;
     for step in 0..steps {
         if step % EVAL_INTERVAL == 0 {
@@ -213,19 +205,27 @@ fn fit(
         }
         let (x, y) = batch(train, rng);
         let loss = model.loss(&x, &y);
-        optimizer.backward_step(&loss);
+        optimizer.backward_step(&loss); // zero_grad, backward and step in one
         log.step(loss.double_value(&[]), BATCH_SIZE * BLOCK_SIZE);
     }
-    let val_loss = model.evaluate(val);
-    log.line(steps, &[("val", val_loss)])?;
-    Ok(val_loss)
+    log.line(steps, &[("val", model.evaluate(val))])
+}
+
+/// Trains a language model on the characters of a text, and lets it write.
+#[derive(Parser)]
+struct Args {
+    /// What the sample begins with [default: a new line; the corpus's first character if it has none]
+    #[arg(long, value_name = "TEXT")]
+    prompt: Option<String>,
+    #[command(flatten)]
+    lab: Flags,
 }
 
 fn lesson() -> Result<()> {
     let args = Args::parse();
     let device = args.lab.device;
     let corpus = Corpus::load(&args.lab, BLOCK_SIZE)?;
-    let vocab = Vocab::of(&corpus);
+    let vocab = Vocab::new(&corpus);
     corpus.expect_alphabet(vocab.size())?; // each character more is paid for in every step
     let prompt = vocab.encode(&args.prompt.unwrap_or(corpus.opening())).context("--prompt")?;
     ensure!(!prompt.is_empty(), "--prompt: give at least one character");
@@ -234,19 +234,22 @@ fn lesson() -> Result<()> {
     let steps = args.lab.steps(MAX_STEPS);
     let mut log = Log::new(&args.lab)?;
 
-    let (mut models, mut losses) = (Vec::new(), Vec::new());
-    for n_head in N_HEADS {
-        tch::manual_seed(args.lab.seed.into());
-        let mut rng = Rng::new(args.lab.seed.into());
-        let model = Model::new(device, vocab.size(), n_head);
-        log.start(&format!("heads: {n_head}"), steps);
-        losses.push(fit(&model, &train, &val, steps, &mut rng, &mut log)?);
-        lab::print_sample(&vocab.decode(&model.generate(&prompt, SAMPLE, &mut rng)));
-        models.push(model);
-    }
+    tch::manual_seed(args.lab.seed.into());
+    let mut rng = Rng::new(args.lab.seed.into());
+    let one_head = Model::new(device, vocab.size(), 1);
+    log.start("one head", steps);
+    fit(&one_head, &train, &val, steps, &mut rng, &mut log)?;
+    lab::print_sample(&vocab.decode(&one_head.generate(&prompt, SAMPLE, &mut rng)));
 
-    proof::print(&models, &losses, &corpus, &args.lab);
-    log.finish(corpus.floor(val.numel()))
+    tch::manual_seed(args.lab.seed.into());
+    let mut rng = Rng::new(args.lab.seed.into());
+    let model = Model::new(device, vocab.size(), N_HEAD);
+    log.start("four heads", steps);
+    fit(&model, &train, &val, steps, &mut rng, &mut log)?;
+
+    lab::print_sample(&vocab.decode(&model.generate(&prompt, SAMPLE, &mut rng)));
+    proof::print(&model, &corpus, &log);
+    log.finish(corpus.floor())
 }
 
 fn main() -> ExitCode {

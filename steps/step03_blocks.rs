@@ -1,20 +1,19 @@
 // step03_blocks: the transformer, as in "Let's build GPT"
 //
 // New since step02: a feed-forward layer lets each character think about what it has heard; both go
-// into a block, and blocks are stacked. Residual connections, layer norm and dropout make the depth
-// trainable.
+// into a block, and blocks are stacked. Residual connections and layer norm make the depth trainable.
 //
 // Run:  cargo run --bin step03_blocks
 //       cargo run --bin step03_blocks -- --corpus shakespeare --steps 2000
 // See:  a much lower loss, and a sample that reads like the corpus. The attention maps show which
 //       earlier characters each head looks at.
 
-use anyhow::{Context, Result, anyhow, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use clap::Parser;
 use lab::{Corpus, Flags, Log, Rng};
 use std::{collections::BTreeSet, process::ExitCode};
-use tch::nn::{self, Module, ModuleT, OptimizerConfig};
-use tch::{Device, Kind, Tensor};
+use tch::nn::{self, Module, OptimizerConfig};
+use tch::{Device, IndexOp, Kind, Tensor};
 
 #[path = "proofs/step03.rs"]
 mod proof;
@@ -22,63 +21,15 @@ mod proof;
 const BATCH_SIZE: i64 = 12; // B: windows in a batch
 const BLOCK_SIZE: i64 = 64; // T: characters in a window, as far as a character can look back
 const N_EMBD: i64 = 128; // C: numbers that stand for a character
-const N_HEAD: i64 = 4; // heads in a block, each N_EMBD / N_HEAD wide
+const N_HEAD: i64 = 4; // heads, each N_EMBD / N_HEAD wide
 const N_LAYER: i64 = 4; // blocks
-const DROPOUT: f64 = 0.0; // a minute's training hardly sees a window twice; try 0.2 for an hour's
 const MAX_STEPS: usize = 1000;
 const EVAL_INTERVAL: usize = 250;
 const LEARNING_RATE: f64 = 2e-3;
 const SAMPLE: usize = 400; // characters to write at the end
 
-/// A character-level transformer: blocks of attention and feed-forward on a residual stream.
-#[derive(Parser)]
-struct Args {
-    /// What the sample begins with [default: a new line; the corpus's first character if it has none]
-    #[arg(long, value_name = "TEXT")]
-    prompt: Option<String>,
-    #[command(flatten)]
-    lab: Flags,
-}
-
-/// The distinct characters of a text, sorted. A character's id is its place among them.
-struct Vocab {
-    chars: Vec<char>,
-}
-
-impl Vocab {
-    fn of(corpus: &Corpus) -> Self {
-        let chars: BTreeSet<char> = corpus.train.chars().chain(corpus.val.chars()).collect();
-        Self { chars: chars.into_iter().collect() }
-    }
-
-    fn size(&self) -> i64 {
-        self.chars.len() as i64
-    }
-
-    fn encode(&self, text: &str) -> Result<Vec<i64>> {
-        let id = |c| self.chars.binary_search(&c).map(|id| id as i64);
-        let ids = text.chars().map(|c| {
-            id(c).map_err(|_| anyhow!("the corpus does not have {c:?}; use its own characters"))
-        });
-        ids.collect()
-    }
-
-    fn decode(&self, ids: &[i64]) -> String {
-        ids.iter().map(|&id| self.chars[id as usize]).collect()
-    }
-}
-
-/// Cuts B windows of T characters out of `data` at random: what the model sees, and, one character
-/// further on, what it should say. Both are (B, T).
-fn batch(data: &Tensor, rng: &mut Rng) -> (Tensor, Tensor) {
-    let last = data.size()[0] - BLOCK_SIZE;
-    let starts: Vec<i64> = (0..BATCH_SIZE).map(|_| rng.below(last)).collect();
-    let within = Tensor::arange(BLOCK_SIZE, (Kind::Int64, Device::Cpu)); // (T)
-    let ix = (Tensor::from_slice(&starts).unsqueeze(1) + within).to(data.device()); // (B, 1) + (T) → (B, T)
-    (data.take(&ix), data.take(&(ix + 1)))
-}
-
 /// One head of causal self-attention.
+#[derive(Debug)]
 struct Head {
     query: nn::Linear,
     key: nn::Linear,
@@ -96,25 +47,27 @@ impl Head {
         }
     }
 
-    /// How much each character (row) looks at each one before it (column); rows sum to 1.
+    /// How much each character (row) looks at itself and at each one before it (column); rows sum to 1.
     fn weights(&self, x: &Tensor) -> Tensor {
-        let q = self.query.forward(x); // (B, T, C) → (B, T, hs)
-        let k = self.key.forward(x); // (B, T, C) → (B, T, hs)
-        let (t, head_size) = (q.size()[1], q.size()[2]);
-        // Without the root the products grow with hs, and softmax would look at one character only.
-        let wei = q.matmul(&k.transpose(-2, -1)) / (head_size as f64).sqrt(); // (B, T, T)
-        let future = self.tril.narrow(0, 0, t).narrow(1, 0, t).eq(0.0); // (T, T)
-        wei.masked_fill(&future, f64::NEG_INFINITY).softmax(-1, Kind::Float)
+        let q = x.apply(&self.query); // (B, T, C) → (B, T, hs)
+        let k = x.apply(&self.key); // (B, T, C) → (B, T, hs)
+        let (t, hs) = (q.size()[1], q.size()[2]);
+        // Without the root the products grow with hs, and softmax gives nearly all to one character.
+        let wei = q.matmul(&k.transpose(-2, -1)) / (hs as f64).sqrt(); // (B, T, T)
+        let future = self.tril.i((..t, ..t)).eq(0.0); // (T, T)
+        wei.masked_fill(&future, f64::NEG_INFINITY).softmax(-1, Kind::Float) // −∞ becomes 0
     }
+}
 
-    fn forward(&self, x: &Tensor, train: bool) -> Tensor {
-        let v = self.value.forward(x); // (B, T, C) → (B, T, hs)
-        let wei = self.weights(x).dropout(DROPOUT, train); // (B, T, T)
-        wei.matmul(&v) // (B, T, T) × (B, T, hs) → (B, T, hs)
+impl Module for Head {
+    fn forward(&self, x: &Tensor) -> Tensor {
+        let v = x.apply(&self.value); // (B, T, C) → (B, T, hs)
+        self.weights(x).matmul(&v) // (B, T, T) × (B, T, hs) → (B, T, hs)
     }
 }
 
 /// Several heads look at once, each with a question of its own; a projection mixes their answers.
+#[derive(Debug)]
 struct MultiHead {
     heads: Vec<Head>,
     proj: nn::Linear,
@@ -122,36 +75,35 @@ struct MultiHead {
 
 impl MultiHead {
     fn new(p: nn::Path) -> Self {
-        let head = |i| Head::new(&p / "heads" / i, N_EMBD / N_HEAD);
         Self {
-            heads: (0..N_HEAD).map(head).collect(),
+            heads: (0..N_HEAD).map(|i| Head::new(&p / "heads" / i, N_EMBD / N_HEAD)).collect(),
             proj: linear(&p / "proj", N_EMBD, N_EMBD, true),
         }
     }
+}
 
-    fn forward(&self, x: &Tensor, train: bool) -> Tensor {
-        let heads: Vec<Tensor> = self.heads.iter().map(|head| head.forward(x, train)).collect();
-        let x = Tensor::cat(&heads, -1); // n_head × (B, T, hs) → (B, T, C)
-        self.proj.forward(&x).dropout(DROPOUT, train)
+impl Module for MultiHead {
+    fn forward(&self, x: &Tensor) -> Tensor {
+        let heads: Vec<Tensor> = self.heads.iter().map(|head| x.apply(head)).collect();
+        Tensor::cat(&heads, -1).apply(&self.proj) // n_head × (B, T, hs) → (B, T, C)
     }
 }
 
 /// Attention lets the characters talk; here each one thinks about it by itself.
-fn feed_forward(p: nn::Path) -> nn::SequentialT {
-    nn::seq_t()
+fn feed_forward(p: nn::Path) -> nn::Sequential {
+    nn::seq()
         .add(linear(&p / "0", N_EMBD, 4 * N_EMBD, true)) // (B, T, C) → (B, T, 4·C)
         .add_fn(|x| x.relu())
         .add(linear(&p / "2", 4 * N_EMBD, N_EMBD, true)) // (B, T, 4·C) → (B, T, C)
-        .add_fn_t(|x, train| x.dropout(DROPOUT, train))
 }
 
-/// Talk, then think. Each reads the stream normalised (mean 0, variance 1) and adds to it instead of
-/// replacing it, so that a gradient finds its way straight down through any number of blocks.
+/// Talk, then think. Each adds to the stream, so that a gradient passes any number of blocks.
+#[derive(Debug)]
 struct Block {
     ln_1: nn::LayerNorm,
     sa: MultiHead,
     ln_2: nn::LayerNorm,
-    ffwd: nn::SequentialT,
+    ffwd: nn::Sequential,
 }
 
 impl Block {
@@ -163,10 +115,12 @@ impl Block {
             ffwd: feed_forward(&p / "ffwd"),
         }
     }
+}
 
-    fn forward(&self, x: &Tensor, train: bool) -> Tensor {
-        let x = x + self.sa.forward(&self.ln_1.forward(x), train); // (B, T, C)
-        &x + self.ffwd.forward_t(&self.ln_2.forward(&x), train) // (B, T, C)
+impl Module for Block {
+    fn forward(&self, x: &Tensor) -> Tensor {
+        let x = x + x.apply(&self.ln_1).apply(&self.sa); // (B, T, C)
+        &x + x.apply(&self.ln_2).apply(&self.ffwd) // (B, T, C)
     }
 }
 
@@ -196,48 +150,46 @@ struct Model {
 impl Model {
     fn new(device: Device, vocab_size: i64) -> Self {
         let vs = nn::VarStore::new(device);
-        let p = vs.root();
+        let p = vs.root(); // p / "x" is the place of a parameter called x
+        let c = N_EMBD;
         Self {
-            token_embedding_table: embedding(&p / "token_embedding_table", vocab_size, N_EMBD),
-            position_embedding_table: embedding(
-                &p / "position_embedding_table",
-                BLOCK_SIZE,
-                N_EMBD,
-            ),
+            token_embedding_table: embedding(&p / "token_embedding_table", vocab_size, c),
+            position_embedding_table: embedding(&p / "position_embedding_table", BLOCK_SIZE, c),
             blocks: (0..N_LAYER).map(|i| Block::new(&p / "blocks" / i)).collect(),
-            ln_f: nn::layer_norm(&p / "ln_f", vec![N_EMBD], Default::default()),
-            lm_head: linear(&p / "lm_head", N_EMBD, vocab_size, true),
+            ln_f: nn::layer_norm(&p / "ln_f", vec![c], Default::default()),
+            lm_head: linear(&p / "lm_head", c, vocab_size, true),
             vs,
         }
     }
 
-    fn forward(&self, idx: &Tensor, train: bool) -> Tensor {
-        let tok_emb = self.token_embedding_table.forward(idx); // (B, T) → (B, T, C)
+    fn forward(&self, idx: &Tensor) -> Tensor {
         let pos = Tensor::arange(idx.size()[1], (Kind::Int64, idx.device())); // (T)
-        let pos_emb = self.position_embedding_table.forward(&pos); // (T) → (T, C)
+        let tok_emb = idx.apply(&self.token_embedding_table); // (B, T) → (B, T, C)
+        let pos_emb = pos.apply(&self.position_embedding_table); // (T) → (T, C)
         let mut x = tok_emb + pos_emb; // (B, T, C) + (T, C) → (B, T, C)
         for block in &self.blocks {
-            x = block.forward(&x, train); // (B, T, C)
+            x = x.apply(block); // (B, T, C)
         }
-        self.lm_head.forward(&self.ln_f.forward(&x)) // (B, T, C) → (B, T, V)
+        x.apply(&self.ln_f).apply(&self.lm_head) // (B, T, C) → (B, T, V)
     }
 
-    /// Mean cross-entropy in nats per character, a tensor of no dimension.
-    fn loss(&self, idx: &Tensor, targets: &Tensor, train: bool) -> Tensor {
-        let logits = self.forward(idx, train).flatten(0, 1); // (B·T, V)
+    /// Mean cross-entropy in nats per character, a scalar tensor.
+    fn loss(&self, idx: &Tensor, targets: &Tensor) -> Tensor {
+        let logits = self.forward(idx).flatten(0, 1); // (B·T, V)
         logits.cross_entropy_for_logits(&targets.flatten(0, 1)) // (B·T) → ()
     }
 
-    /// The loss over all of `data`, cut into windows that lie side by side (what is left at the end and
-    /// shorter than a window is left out).
+    /// The loss over all of `data`, cut into windows that lie side by side; a shorter rest at the end is
+    /// left out.
     fn evaluate(&self, data: &Tensor) -> f64 {
         let _guard = tch::no_grad_guard();
-        let n = (data.size()[0] - 1) / BLOCK_SIZE;
-        let windows =
-            |from| data.narrow(0, from, n * BLOCK_SIZE).view([n, BLOCK_SIZE]).split(64, 0);
+        let n = (data.size()[0] - 1) / BLOCK_SIZE; // windows
+        let x = data.i(..n * BLOCK_SIZE).view([n, BLOCK_SIZE]); // (n·T) → (n, T)
+        let y = data.i(1..n * BLOCK_SIZE + 1).view([n, BLOCK_SIZE]); // (n·T) → (n, T)
         let mut sum = 0.0;
-        for (x, y) in windows(0).iter().zip(windows(1)) {
-            sum += self.loss(x, &y, false).double_value(&[]) * x.size()[0] as f64;
+        // 64 windows at a time. The last group may have fewer, so each loss has the weight of its windows.
+        for (x, y) in x.split(64, 0).iter().zip(&y.split(64, 0)) {
+            sum += self.loss(x, y).double_value(&[]) * x.size()[0] as f64;
         }
         sum / n as f64
     }
@@ -248,17 +200,58 @@ impl Model {
         let mut ids = prompt.to_vec();
         for _ in 0..n {
             // There are no positions beyond BLOCK_SIZE: the oldest characters drop out of sight.
-            let window = &ids[ids.len().saturating_sub(BLOCK_SIZE as usize)..];
-            let idx = Tensor::from_slice(window).unsqueeze(0).to(self.vs.device()); // (1, T)
-            let logits = self.forward(&idx, false).select(1, -1).squeeze_dim(0); // (1, T, V) → (V)
-            let probs = logits.to(Device::Cpu).softmax(-1, Kind::Double); // (V)
-            ids.push(rng.pick(&Vec::try_from(probs).expect("one dimension of doubles")) as i64);
+            let seen = &ids[ids.len().saturating_sub(BLOCK_SIZE as usize)..];
+            let idx = Tensor::from_slice(seen).unsqueeze(0).to(self.vs.device()); // (1, T)
+            let logits = self.forward(&idx).i((0, -1)); // (1, T, V) → (V)
+            let probs = logits.softmax(-1, Kind::Float); // (V)
+            ids.push(rng.multinomial(&probs).int64_value(&[0]));
         }
         ids
     }
 }
 
-/// Trains `model` on random batches and returns its loss on `val`, text that it never saw.
+/// The distinct characters of a text, sorted. A character's id is its place among them.
+struct Vocab {
+    chars: Vec<char>,
+}
+
+impl Vocab {
+    fn new(corpus: &Corpus) -> Self {
+        let chars: BTreeSet<char> = corpus.train.chars().chain(corpus.val.chars()).collect();
+        Self { chars: chars.into_iter().collect() }
+    }
+
+    fn size(&self) -> i64 {
+        self.chars.len() as i64
+    }
+
+    fn encode(&self, text: &str) -> Result<Vec<i64>> {
+        let mut ids = Vec::new();
+        for c in text.chars() {
+            match self.chars.binary_search(&c) {
+                Ok(id) => ids.push(id as i64),
+                Err(_) => bail!("the corpus does not have {c:?}; use its own characters"),
+            }
+        }
+        Ok(ids)
+    }
+
+    fn decode(&self, ids: &[i64]) -> String {
+        ids.iter().map(|&id| self.chars[id as usize]).collect()
+    }
+}
+
+/// B random windows of T characters: x, what the model sees, and y, the same windows one character
+/// later, what it should say. Both are (B, T).
+fn batch(data: &Tensor, rng: &mut Rng) -> (Tensor, Tensor) {
+    let last = data.size()[0] - BLOCK_SIZE;
+    let starts: Vec<i64> = (0..BATCH_SIZE).map(|_| rng.below(last)).collect();
+    let x: Vec<Tensor> = starts.iter().map(|&i| data.i(i..i + BLOCK_SIZE)).collect();
+    let y: Vec<Tensor> = starts.iter().map(|&i| data.i(i + 1..i + BLOCK_SIZE + 1)).collect();
+    (Tensor::stack(&x, 0), Tensor::stack(&y, 0)) // B × (T) → (B, T)
+}
+
+/// Trains `model` on random batches, and logs its loss on `val`, text that it never saw.
 fn fit(
     model: &Model,
     train: &Tensor,
@@ -266,27 +259,35 @@ fn fit(
     steps: usize,
     rng: &mut Rng,
     log: &mut Log,
-) -> Result<f64> {
+) -> Result<()> {
     let mut optimizer = nn::AdamW::default().build(&model.vs, LEARNING_RATE)?;
     for step in 0..steps {
         if step % EVAL_INTERVAL == 0 {
             log.line(step, &[("val", model.evaluate(val))])?;
         }
         let (x, y) = batch(train, rng);
-        let loss = model.loss(&x, &y, true);
-        optimizer.backward_step(&loss);
+        let loss = model.loss(&x, &y);
+        optimizer.backward_step(&loss); // zero_grad, backward and step in one
         log.step(loss.double_value(&[]), BATCH_SIZE * BLOCK_SIZE);
     }
-    let val_loss = model.evaluate(val);
-    log.line(steps, &[("val", val_loss)])?;
-    Ok(val_loss)
+    log.line(steps, &[("val", model.evaluate(val))])
+}
+
+/// Trains a language model on the characters of a text, and lets it write.
+#[derive(Parser)]
+struct Args {
+    /// What the sample begins with [default: a new line; the corpus's first character if it has none]
+    #[arg(long, value_name = "TEXT")]
+    prompt: Option<String>,
+    #[command(flatten)]
+    lab: Flags,
 }
 
 fn lesson() -> Result<()> {
     let args = Args::parse();
     let device = args.lab.device;
     let corpus = Corpus::load(&args.lab, BLOCK_SIZE)?;
-    let vocab = Vocab::of(&corpus);
+    let vocab = Vocab::new(&corpus);
     corpus.expect_alphabet(vocab.size())?; // each character more is paid for in every step
     let prompt = vocab.encode(&args.prompt.unwrap_or(corpus.opening())).context("--prompt")?;
     ensure!(!prompt.is_empty(), "--prompt: give at least one character");
@@ -298,16 +299,13 @@ fn lesson() -> Result<()> {
     tch::manual_seed(args.lab.seed.into());
     let mut rng = Rng::new(args.lab.seed.into());
     let model = Model::new(device, vocab.size());
-    let loss_at_init = model.evaluate(&val);
-    log.start("blocks", steps);
-    let val_loss = fit(&model, &train, &val, steps, &mut rng, &mut log)?;
+    log.start("training", steps);
+    fit(&model, &train, &val, steps, &mut rng, &mut log)?;
 
     lab::print_sample(&vocab.decode(&model.generate(&prompt, SAMPLE, &mut rng)));
-    proof::print(&model, loss_at_init, val_loss, &corpus, &args.lab);
-    if !args.lab.no_plot {
-        proof::draw_attention(&model, &vocab, &val, &args.lab.out()?.join("attention.svg"))?;
-    }
-    log.finish(corpus.floor(val.numel()))
+    proof::print(&model, &log);
+    proof::draw_attention(&model, &vocab, &val, &args.lab)?;
+    log.finish(corpus.floor())
 }
 
 fn main() -> ExitCode {

@@ -8,39 +8,29 @@
 // See:  the merges as they are learned; text of every script comes back as it went in; our GPT-2
 //       tokens are exactly tiktoken's; how many bytes a token stands for as the vocabulary grows.
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
+use base64::{Engine, prelude::BASE64_STANDARD};
 use clap::Parser;
 use fancy_regex::Regex;
 use lab::{Corpus, Flags, grouped, plot::Plot};
 use std::{
     cmp::Reverse,
     collections::{BinaryHeap, HashMap},
+    path::Path,
     process::ExitCode,
 };
 
 #[path = "proofs/step04.rs"]
 mod proof;
 
-const MAX_MERGES: usize = 256; // on top of the 256 single bytes
+const MAX_MERGES: usize = 767; // with the 256 single bytes and END_OF_TEXT, 1,024 tokens
+const END_OF_TEXT: &[u8] = b"<|endoftext|>"; // a token that stands between two documents
 const GPT2_TOKENS: u32 = 50_256; // the next id, <|endoftext|>, stands for no bytes
 
 /// GPT-2's rule for cutting text into pieces, so that no token runs across them: English endings,
 /// then letters, numbers and other signs with the space before them, then white space, whose last
 /// one is left to the word that follows.
 const PIECES: &str = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+";
-
-/// A byte-pair tokenizer, trained from scratch; then GPT-2's.
-#[derive(Parser)]
-struct Args {
-    /// How many tokens to learn in all, the 256 single bytes included; 256 + --steps by default
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(257..))]
-    vocab_size: Option<u32>,
-    /// A text to show as tokens
-    #[arg(long, value_name = "TEXT", default_value = "The fox said hello; it's 2026.")]
-    prompt: String,
-    #[command(flatten)]
-    lab: Flags,
-}
 
 /// The bytes that each token stands for. A token's id is its place; the lower, the earlier learned.
 struct Tokenizer {
@@ -95,6 +85,17 @@ impl Tokenizer {
         let tokens: Result<_, _> =
             (0..GPT2_TOKENS).map(|id| tiktoken.decode_bytes(&[id])).collect();
         Self::new(tokens?)
+    }
+
+    /// Writes the tokens as tiktoken reads them: a line for each, its bytes in base64, and its id.
+    fn save(&self, path: &Path) -> Result<()> {
+        let tokens = self.tokens.iter().map(Vec::as_slice);
+        files::write_atomically(path, |file| {
+            for (id, token) in tokens.chain([END_OF_TEXT]).enumerate() {
+                writeln!(file, "{} {id}", BASE64_STANDARD.encode(token))?;
+            }
+            Ok(())
+        })
     }
 
     fn bytes(&self, id: u32) -> &[u8] {
@@ -198,25 +199,35 @@ fn show(bytes: &[u8]) -> String {
     }
 }
 
+/// A byte-pair tokenizer, trained from scratch; then GPT-2's.
+#[derive(Parser)]
+struct Args {
+    /// How many tokens in all, the 256 single bytes and <|endoftext|> included [default: 257 + --steps]
+    #[arg(long, value_name = "N")]
+    vocab_size: Option<usize>,
+    /// A text to show as tokens
+    #[arg(long, value_name = "TEXT", default_value = "The fox said hello; it's 2026.")]
+    prompt: String,
+    #[command(flatten)]
+    lab: Flags,
+}
+
 fn lesson() -> Result<()> {
     let args = Args::parse();
     let out = args.lab.out()?;
     let corpus = Corpus::load(&args.lab, 1)?;
-    let vocab_size = args.vocab_size.map_or(256 + args.lab.steps(MAX_MERGES), |n| n as usize);
+    let vocab_size = args.vocab_size.unwrap_or(257 + args.lab.steps(MAX_MERGES));
+    ensure!(
+        vocab_size > 257,
+        "--vocab-size {vocab_size}: the bytes and <|endoftext|> take 257 already"
+    );
 
     let mut curve = vec![(256.0, 1.0)];
-    let trained = Tokenizer::train(&corpus.train, vocab_size, |merge| {
+    let trained = Tokenizer::train(&corpus.train, vocab_size - 1, |merge| {
         let bytes_per_token = corpus.train.len() as f64 / merge.tokens as f64;
         curve.push((merge.of.tokens.len() as f64, bytes_per_token));
         if merge.id < 256 + 24 || merge.id % 64 == 63 {
-            let (left, right) = (merge.of.bytes(merge.pair.0), merge.of.bytes(merge.pair.1));
-            println!(
-                "{:>6} | {:>14} + {:<14} | {:>9} times | {bytes_per_token:.3} bytes a token",
-                merge.id,
-                show(left),
-                show(right),
-                grouped(merge.times as i64)
-            );
+            proof::print_merge(merge, bytes_per_token);
         }
     })?;
 
@@ -227,7 +238,9 @@ fn lesson() -> Result<()> {
         println!("\n{name}: {ids:?}\n  {}", tokens.join(" "));
     }
 
-    println!();
+    let path = out.join("vocab.tiktoken");
+    trained.save(&path)?;
+    println!("\nvocabulary: {}\n", path.display());
     proof::print(&trained, &gpt2, &corpus)?;
     if !args.lab.no_plot {
         let path = out.join("compression.svg");

@@ -1,8 +1,8 @@
 // step05_gpt2: GPT-2, with every parameter under the name that its checkpoint has
 //
-// New: tokens instead of characters, the queries, keys and values of all heads from one product, GELU
-// instead of relu, and names and shapes so exact that OpenAI's own weights fit in. Sampling keeps to
-// the k most likely tokens.
+// New: the queries, keys and values of all heads from one product, GELU instead of relu, tokens instead
+// of characters, and names and shapes so exact that OpenAI's own weights fit in. A loader hands out a
+// text batch by batch to judge a model by. Sampling keeps to the k most likely tokens.
 //
 // Run:  cargo run --bin step05_gpt2
 //       cargo run -p data -- gpt2    (fetches GPT-2's weights, once: 548 MB)
@@ -10,162 +10,21 @@
 // See:  a model that nobody has trained writes noise; with GPT-2's weights the same code writes
 //       English. Its parameters, counted; its logits, those of Hugging Face's implementation.
 
-use anyhow::{Context, Result, ensure};
-use clap::{Parser, ValueEnum};
-use lab::{Corpus, Flags, Rng, Weights, grouped};
-use std::{
-    path::{Path, PathBuf},
-    process::ExitCode,
-};
+use anyhow::Result;
+use clap::Parser;
+use lab::{Corpus, Flags, Gpt2Sizes, Log, ModelFlags, Rng, Sampling, Size, Tokenizer, Weights};
+use std::{collections::BTreeMap, path::Path, process::ExitCode};
 use tch::nn::{self, Module};
-use tch::{Device, Kind, Tensor};
+use tch::{Device, IndexOp, Kind, Tensor};
 
 #[path = "proofs/step05.rs"]
 mod proof;
 
-const END_OF_TEXT: i64 = 50_256; // the token between two documents
-
-/// GPT-2: writes what follows a prompt. This step does not train, so --steps and --quick do nothing.
-#[derive(Parser)]
-struct Args {
-    /// How large a model [default: gpt2 on a GPU, tiny without one]
-    #[arg(long, conflicts_with = "weights")]
-    size: Option<Size>,
-    /// GPT-2's weights: a folder from Hugging Face, or a safetensors file
-    #[arg(long, value_name = "PATH")]
-    weights: Option<PathBuf>,
-    #[command(flatten)]
-    sampling: Sampling,
-    #[command(flatten)]
-    lab: Flags,
-}
-
-impl Args {
-    fn size(&self) -> Size {
-        let large = self.lab.device.is_cuda() || self.weights.is_some();
-        self.size.unwrap_or(if large { Size::Gpt2 } else { Size::Tiny })
-    }
-
-    /// A fresh model, or one with the weights of a checkpoint.
-    fn model(&self) -> Result<Gpt> {
-        tch::manual_seed(self.lab.seed.into());
-        let model = match &self.weights {
-            Some(path) => Gpt::from_pretrained(path, self.lab.device)?,
-            None => Gpt::new(Config::new(self.size()), self.lab.device),
-        };
-        Ok(model)
-    }
-}
-
-#[derive(clap::Args)]
-struct Sampling {
-    /// What the samples begin with; nothing at all begins a new document
-    #[arg(long, value_name = "TEXT", default_value = "Once upon a time")]
-    prompt: String,
-    /// How many samples to write
-    #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=1000))]
-    num_samples: u32,
-    /// How many tokens to write after the prompt
-    #[arg(long, value_name = "N", default_value_t = 32, value_parser = clap::value_parser!(u32).range(..=100_000))]
-    max_new_tokens: u32,
-    /// Below 1 makes likely tokens likelier, above 1 less likely; 0 always takes the likeliest
-    #[arg(long, value_name = "X", default_value_t = 1.0, value_parser = temperature)]
-    temperature: f64,
-    /// Draw from the N likeliest tokens only
-    #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..))]
-    top_k: u32,
-}
-
-fn temperature(text: &str) -> Result<f64> {
-    let temperature: f64 = text.parse()?;
-    // By a number close to 0, logits are divided into infinite ones.
-    let is_usual = (1e-3..=1e3).contains(&temperature);
-    ensure!(temperature == 0.0 || is_usual, "choose 0, or a number from 0.001 to 1000");
-    Ok(temperature)
-}
-
-#[derive(Clone, Copy, PartialEq, ValueEnum)]
-enum Size {
-    /// 4 layers, 128 wide, 64 tokens: learns something on a CPU in a minute
-    Tiny,
-    /// GPT-2's smallest, 124M parameters: 12 layers, 768 wide, 1,024 tokens
-    Gpt2,
-    /// 350M parameters
-    Gpt2Medium,
-    /// 774M parameters
-    Gpt2Large,
-    /// 1,558M parameters
-    Gpt2Xl,
-}
-
-/// The sizes of a model.
-#[derive(Clone, Copy, Debug, PartialEq)]
-struct Config {
-    block_size: i64, // T at most: the tokens that the model can see
-    vocab_size: i64, // V
-    n_layer: i64,
-    n_head: i64,
-    n_embd: i64, // C
-}
-
-impl Config {
-    fn new(size: Size) -> Self {
-        let (block_size, n_layer, n_head, n_embd) = match size {
-            Size::Tiny => (64, 4, 4, 128),
-            Size::Gpt2 => (1024, 12, 12, 768),
-            Size::Gpt2Medium => (1024, 24, 16, 1024),
-            Size::Gpt2Large => (1024, 36, 20, 1280),
-            Size::Gpt2Xl => (1024, 48, 25, 1600),
-        };
-        Self { block_size, vocab_size: 50_257, n_layer, n_head, n_embd }
-    }
-
-    /// The sizes that a checkpoint's shapes show. The number of heads is in no shape: config.json has
-    /// it, and without that file, a head is 64 wide, as in every GPT-2.
-    fn of(weights: &Weights) -> Result<Self> {
-        let (vocab_size, n_embd) = weights.matrix("wte.weight")?;
-        let (block_size, _) = weights.matrix("wpe.weight")?;
-        let has_layer = |i: &i64| weights.shape(&format!("h.{i}.ln_1.weight")).is_some();
-        let n_layer = (0..).take_while(has_layer).count() as i64;
-        let n_head = weights.config("n_head")?.unwrap_or(n_embd / 64);
-        let (c, nh) = (n_embd, n_head);
-        ensure!(nh > 0 && c % nh == 0, "n_head: {c} numbers do not make {nh} heads of equal width");
-        let sizes = [n_embd, n_layer, vocab_size, block_size];
-        for (key, size) in ["n_embd", "n_layer", "vocab_size", "n_positions"].into_iter().zip(sizes)
-        {
-            weights.agrees(key, size)?;
-        }
-        Ok(Self { block_size, vocab_size, n_layer, n_head, n_embd })
-    }
-
-    /// The names and shapes of GPT-2's checkpoint, as OpenAI wrote it: each matrix is (in, out).
-    fn checkpoint(&self) -> Vec<(String, Vec<i64>)> {
-        let (v, t, c) = (self.vocab_size, self.block_size, self.n_embd);
-        let mut shapes = vec![("wte.weight".to_string(), vec![v, c])];
-        shapes.push(("wpe.weight".into(), vec![t, c]));
-        for i in 0..self.n_layer {
-            let layer = [
-                ("ln_1.weight", vec![c]),
-                ("ln_1.bias", vec![c]),
-                ("attn.c_attn.weight", vec![c, 3 * c]),
-                ("attn.c_attn.bias", vec![3 * c]),
-                ("attn.c_proj.weight", vec![c, c]),
-                ("attn.c_proj.bias", vec![c]),
-                ("ln_2.weight", vec![c]),
-                ("ln_2.bias", vec![c]),
-                ("mlp.c_fc.weight", vec![c, 4 * c]),
-                ("mlp.c_fc.bias", vec![4 * c]),
-                ("mlp.c_proj.weight", vec![4 * c, c]),
-                ("mlp.c_proj.bias", vec![c]),
-            ];
-            shapes.extend(layer.map(|(name, shape)| (format!("h.{i}.{name}"), shape)));
-        }
-        shapes.extend(["ln_f.weight", "ln_f.bias"].map(|name| (name.into(), vec![c])));
-        shapes
-    }
-}
+const BATCH_SIZE: i64 = 8; // B: sequences in a batch
+const EVAL_SEQUENCES: i64 = 160; // of the validation text, in one evaluation
 
 /// All heads at once: they are one more dimension of the same tensors.
+#[derive(Debug)]
 struct CausalSelfAttention {
     c_attn: nn::Linear, // query, key and value of all heads, side by side
     c_proj: nn::Linear,
@@ -181,16 +40,17 @@ impl CausalSelfAttention {
             n_head: config.n_head,
         }
     }
+}
 
+impl Module for CausalSelfAttention {
     fn forward(&self, x: &Tensor) -> Tensor {
         let (b, t, c) = x.size3().expect("x is (B, T, C)");
         let hs = c / self.n_head;
-        let qkv = self.c_attn.forward(x).chunk(3, -1); // (B, T, 3·C) → 3 × (B, T, C)
         let heads = |x: &Tensor| x.view([b, t, self.n_head, hs]).transpose(1, 2); // → (B, nh, T, hs)
-        let (q, k, v) = (heads(&qkv[0]), heads(&qkv[1]), heads(&qkv[2]));
-        let y = attention(&q, &k, &v); // (B, nh, T, hs)
+        let qkv = x.apply(&self.c_attn).chunk(3, -1); // (B, T, 3·C) → 3 × (B, T, C)
+        let y = attention(&heads(&qkv[0]), &heads(&qkv[1]), &heads(&qkv[2])); // (B, nh, T, hs)
         let y = y.transpose(1, 2).reshape([b, t, c]); // the heads side by side again
-        self.c_proj.forward(&y)
+        y.apply(&self.c_proj)
     }
 }
 
@@ -203,6 +63,7 @@ fn attention(q: &Tensor, k: &Tensor, v: &Tensor) -> Tensor {
     att.matmul(v) // (B, nh, T, T) × (B, nh, T, hs) → (B, nh, T, hs)
 }
 
+#[derive(Debug)]
 struct Mlp {
     c_fc: nn::Linear,
     c_proj: nn::Linear,
@@ -216,14 +77,18 @@ impl Mlp {
             c_proj: linear(&p / "c_proj", 4 * c, c, true),
         }
     }
+}
 
+impl Module for Mlp {
     fn forward(&self, x: &Tensor) -> Tensor {
-        let x = self.c_fc.forward(x); // (B, T, C) → (B, T, 4·C)
+        let x = x.apply(&self.c_fc); // (B, T, C) → (B, T, 4·C)
         // GELU is a relu with its corner rounded off; GPT-2 was trained with this approximation of it.
-        self.c_proj.forward(&x.gelu("tanh")) // (B, T, 4·C) → (B, T, C)
+        x.gelu("tanh").apply(&self.c_proj) // (B, T, 4·C) → (B, T, C)
     }
 }
 
+/// Talk, then think; each adds to the stream.
+#[derive(Debug)]
 struct Block {
     ln_1: nn::LayerNorm,
     attn: CausalSelfAttention,
@@ -240,29 +105,54 @@ impl Block {
             mlp: Mlp::new(&p / "mlp", config),
         }
     }
+}
 
+impl Module for Block {
     fn forward(&self, x: &Tensor) -> Tensor {
-        let x = x + self.attn.forward(&self.ln_1.forward(x)); // (B, T, C)
-        &x + self.mlp.forward(&self.ln_2.forward(&x)) // (B, T, C)
+        let x = x + x.apply(&self.ln_1).apply(&self.attn); // (B, T, C)
+        &x + x.apply(&self.ln_2).apply(&self.mlp) // (B, T, C)
     }
 }
 
 /// A linear layer that starts as PyTorch's does: uniform within ±1/√fan_in.
 fn linear(p: nn::Path, fan_in: i64, fan_out: i64, bias: bool) -> nn::Linear {
     let bound = 1.0 / (fan_in as f64).sqrt();
-    let init = nn::Init::Uniform { lo: -bound, up: bound };
-    let config = nn::LinearConfig { ws_init: init, bs_init: Some(init), bias };
+    let ws_init = nn::Init::Uniform { lo: -bound, up: bound };
+    let config = nn::LinearConfig { ws_init, bs_init: Some(ws_init), bias };
     nn::linear(p, fan_in, fan_out, config)
 }
 
 /// A table of n vectors, one for each id, that starts as PyTorch's does: N(0, 1).
 fn embedding(p: nn::Path, n: i64, n_embd: i64) -> nn::Embedding {
-    let init = nn::Init::Randn { mean: 0.0, stdev: 1.0 };
-    nn::embedding(p, n, n_embd, nn::EmbeddingConfig { ws_init: init, ..Default::default() })
+    let ws_init = nn::Init::Randn { mean: 0.0, stdev: 1.0 };
+    nn::embedding(p, n, n_embd, nn::EmbeddingConfig { ws_init, ..Default::default() })
+}
+
+/// The sizes of a model.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Config {
+    block_size: i64, // T at most: the tokens that the model can see
+    vocab_size: i64, // V
+    n_layer: i64,
+    n_head: i64,
+    n_embd: i64, // C
+}
+
+impl Config {
+    fn new(size: Size, vocab_size: i64) -> Self {
+        let (block_size, n_layer, n_head, n_embd) = match size {
+            Size::Tiny => (128, 4, 4, 128),
+            Size::Gpt2 => (1024, 12, 12, 768),
+            Size::Gpt2Medium => (1024, 24, 16, 1024),
+            Size::Gpt2Large => (1024, 36, 20, 1280),
+            Size::Gpt2Xl => (1024, 48, 25, 1600),
+        };
+        Self { block_size, vocab_size, n_layer, n_head, n_embd }
+    }
 }
 
 struct Gpt {
-    vs: nn::VarStore,
+    vs: nn::VarStore, // holds the parameters, under their names
     config: Config,
     wte: nn::Embedding, // word token embedding
     wpe: nn::Embedding, // word position embedding
@@ -274,7 +164,7 @@ struct Gpt {
 impl Gpt {
     fn new(config: Config, device: Device) -> Self {
         let vs = nn::VarStore::new(device);
-        let p = vs.root();
+        let p = vs.root(); // p / "x" is the place of a parameter called x
         let (v, c) = (config.vocab_size, config.n_embd);
         Self {
             wte: embedding(&p / "wte", v, c),
@@ -290,121 +180,154 @@ impl Gpt {
     /// A model with the weights of a checkpoint.
     fn from_pretrained(path: &Path, device: Device) -> Result<Self> {
         let weights = Weights::open(path)?;
-        weights.expect_plain_gpt2()?; // config.json may ask for another activation function, say
-        let config = Config::of(&weights)?;
-        let checkpoint = config.checkpoint();
-        weights.expect(&checkpoint)?; // before any memory is taken
-        let model = Self::new(config, device);
-        let mut parameters = model.vs.variables();
+        let Gpt2Sizes { block_size, vocab_size, n_layer, n_head, n_embd } = weights.gpt2_sizes()?;
+        let model = Self::new(Config { block_size, vocab_size, n_layer, n_head, n_embd }, device);
+        let mut parameters: BTreeMap<_, _> = model.vs.variables().into_iter().collect();
+        let mut lm_head = parameters.remove("lm_head.weight").expect("it is in the model");
+        let names: Vec<&str> = parameters.keys().map(String::as_str).collect();
+        weights.expect_nothing_but(&names)?;
+
         let _guard = tch::no_grad_guard();
-        for (name, shape) in checkpoint {
-            let weight = weights.tensor(&name, &shape)?;
-            // OpenAI's matrices are (in, out), those of a linear layer (out, in).
+        for (name, parameter) in &parameters {
+            // OpenAI's matrices are (in, out), those of a linear layer (out, in). What is copied into a
+            // view is copied into the parameter.
             let is_linear = ["c_attn.weight", "c_proj.weight", "c_fc.weight"];
-            let turned = is_linear.iter().any(|end| name.ends_with(end));
-            let weight = if turned { weight.tr() } else { weight };
-            parameters.get_mut(&name).context(name)?.copy_(&weight);
+            let transposed = is_linear.iter().any(|end| name.ends_with(end));
+            let mut view = if transposed { parameter.tr() } else { parameter.shallow_clone() };
+            view.copy_(&weights.tensor(name, &view.size())?);
         }
         weights.expect_tied()?; // GPT-2 reads and writes tokens with one matrix
-        parameters["lm_head.weight"].shallow_clone().copy_(&model.wte.ws);
+        lm_head.copy_(&model.wte.ws);
         Ok(model)
     }
 
     fn forward(&self, idx: &Tensor) -> Tensor {
-        let tok_emb = self.wte.forward(idx); // (B, T) → (B, T, C)
         let pos = Tensor::arange(idx.size()[1], (Kind::Int64, idx.device())); // (T)
-        let pos_emb = self.wpe.forward(&pos); // (T) → (T, C)
+        let tok_emb = idx.apply(&self.wte); // (B, T) → (B, T, C)
+        let pos_emb = pos.apply(&self.wpe); // (T) → (T, C)
         let mut x = tok_emb + pos_emb; // (B, T, C) + (T, C) → (B, T, C)
         for block in &self.h {
-            x = block.forward(&x); // (B, T, C)
+            x = x.apply(block); // (B, T, C)
         }
-        self.lm_head.forward(&self.ln_f.forward(&x)) // (B, T, C) → (B, T, V)
+        x.apply(&self.ln_f).apply(&self.lm_head) // (B, T, C) → (B, T, V)
     }
 
-    /// Mean cross-entropy in nats per token, a tensor of no dimension.
+    /// Mean cross-entropy in nats per token, a scalar tensor.
     fn loss(&self, idx: &Tensor, targets: &Tensor) -> Tensor {
         let logits = self.forward(idx).flatten(0, 1); // (B·T, V)
         logits.cross_entropy_for_logits(&targets.flatten(0, 1)) // (B·T) → ()
     }
 
-    /// Several continuations of `prompt`, side by side.
-    fn generate(&self, prompt: &[i64], sampling: &Sampling, rng: &mut Rng) -> Vec<Vec<i64>> {
+    /// The loss of each batch of `val`, as far as the first EVAL_SEQUENCES go.
+    fn evaluate(&self, val: &mut DataLoader) -> Vec<f64> {
+        let _guard = tch::no_grad_guard();
+        val.position = 0;
+        let batches = val.batches().min(EVAL_SEQUENCES / val.batch_size);
+        let mut losses = Vec::new();
+        for _ in 0..batches {
+            let (x, y) = val.next_batch();
+            losses.push(self.loss(&x, &y).double_value(&[]));
+        }
+        losses
+    }
+
+    /// Several continuations of a prompt, side by side: (B, T + n). Draws from the first `n_vocab`
+    /// tokens, since a model may have more than its tokenizer has text for.
+    fn generate(&self, prompt: &[i64], n_vocab: i64, sampling: &Sampling, rng: &mut Rng) -> Tensor {
         let _guard = tch::no_grad_guard();
         let prompt = Tensor::from_slice(prompt).to(self.vs.device());
-        let mut x = prompt.repeat([sampling.num_samples.into(), 1]); // (B, T)
+        let mut x = prompt.repeat([sampling.num_samples, 1]); // (B, T)
         for _ in 0..sampling.max_new_tokens {
             let seen = x.size()[1].min(self.config.block_size);
-            let logits = self.forward(&x.narrow(1, -seen, seen)).select(1, -1); // (B, V)
-            // The tokenizer has no text for an id beyond its own: a token that was added, or padding.
-            let logits = logits.narrow(1, 0, self.config.vocab_size.min(END_OF_TEXT + 1));
-            x = Tensor::cat(&[x, sample(&logits, sampling, rng)], 1); // (B, T + 1)
+            let logits = self.forward(&x.narrow(1, -seen, seen)); // x[:, -seen:] → (B, seen, V)
+            let next = sample(&logits.i((.., -1, ..n_vocab)), sampling, rng); // [:, -1, :n_vocab] → (B, 1)
+            x = Tensor::cat(&[x, next], 1); // (B, T + 1)
         }
-        Vec::try_from(x).expect("two dimensions of integers")
+        x
     }
 }
 
 /// Draws a token for each row of logits, (B, V) → (B, 1), from the `top_k` likeliest.
 fn sample(logits: &Tensor, sampling: &Sampling, rng: &mut Rng) -> Tensor {
-    lab::expect_finite(logits); // the likeliest of numbers that are NaN would be token 0, a "!"
-    if sampling.temperature == 0.0 {
-        return logits.argmax(-1, true); // (B, 1)
-    }
-    let k = i64::from(sampling.top_k).min(logits.size()[1]);
-    let (logits, ids) = (logits / sampling.temperature).topk(k, -1, true, true); // (B, k) each
-    let probs = logits.to(Device::Cpu).softmax(-1, Kind::Double); // (B, k)
-    let probs = Vec::<Vec<f64>>::try_from(probs).expect("two dimensions of doubles");
-    let drawn: Vec<i64> = probs.iter().map(|row| rng.pick(row) as i64).collect();
-    let drawn = Tensor::from_slice(&drawn).unsqueeze(1).to(ids.device()); // (B, 1): places among k
+    let (k, temperature) = match sampling.temperature {
+        0.0 => (1, 1.0), // the likeliest alone
+        temperature => (sampling.top_k.min(logits.size()[1]), temperature),
+    };
+    let (logits, ids) = (logits / temperature).topk(k, -1, true, true); // largest first: (B, k) each
+    let probs = logits.softmax(-1, Kind::Float); // (B, k)
+    let drawn = rng.multinomial(&probs); // (B, 1): places among the k
     ids.gather(-1, &drawn, false) // (B, 1)
 }
 
-/// GPT-2's tokenizer, ready made: step04 shows what is in it.
-struct Tokenizer(tiktoken_rs::CoreBPE);
+/// Hands out a text's tokens in order, B·T at a time, and begins again when fewer are left.
+struct DataLoader {
+    tokens: Tensor, // on the device, all of them
+    batch_size: i64,
+    sequence_length: i64,
+    position: i64,
+}
 
-impl Tokenizer {
-    fn gpt2() -> Result<Self> {
-        Ok(Self(tiktoken_rs::r50k_base()?))
+impl DataLoader {
+    fn new(text: &str, tokenizer: &Tokenizer, b: i64, t: i64, device: Device) -> Result<Self> {
+        let tokens = Tensor::from_slice(&tokenizer.encode(text)).to(device);
+        lab::expect_batch(tokens.size()[0], b, t)?;
+        Ok(Self { tokens, batch_size: b, sequence_length: t, position: 0 })
     }
 
-    fn encode(&self, text: &str) -> Vec<i64> {
-        self.0.encode_with_special_tokens(text).into_iter().map(i64::from).collect()
+    /// How many batches there are before it begins again.
+    fn batches(&self) -> i64 {
+        (self.tokens.size()[0] - 1) / (self.batch_size * self.sequence_length)
     }
 
-    /// A token may end inside a character; the broken character becomes �.
-    fn decode(&self, ids: &[i64]) -> Result<String> {
-        let ids: Vec<u32> = ids.iter().map(|&id| id as u32).collect();
-        Ok(String::from_utf8_lossy(&self.0.decode_bytes(&ids)?).into_owned())
+    /// What the model sees, and, one token further on, what it should say. Both are (B, T).
+    fn next_batch(&mut self) -> (Tensor, Tensor) {
+        let (b, t) = (self.batch_size, self.sequence_length);
+        if self.position + b * t >= self.tokens.size()[0] {
+            self.position = 0;
+        }
+        let x = self.tokens.narrow(0, self.position, b * t).view([b, t]);
+        let y = self.tokens.narrow(0, self.position + 1, b * t).view([b, t]);
+        self.position += b * t;
+        (x, y)
     }
 }
 
-/// Prints samples of what the model writes.
-fn write(model: &Gpt, tokenizer: &Tokenizer, args: &Args) -> Result<()> {
-    let mut prompt = tokenizer.encode(&args.sampling.prompt);
-    if prompt.is_empty() {
-        prompt.push(END_OF_TEXT);
-    }
-    let mut rng = Rng::new(args.lab.seed.into());
-    let samples = model.generate(&prompt, &args.sampling, &mut rng);
-    for (i, ids) in samples.iter().enumerate() {
-        println!("\n--- sample {}\n{}", i + 1, lab::printable(&tokenizer.decode(ids)?));
-    }
-    println!("---\n");
-    Ok(())
+/// GPT-2: writes what follows a prompt. This step does not train, so --steps and --quick do nothing.
+#[derive(Parser)]
+struct Args {
+    #[command(flatten)]
+    model: ModelFlags,
+    #[command(flatten)]
+    sampling: Sampling,
+    #[command(flatten)]
+    lab: Flags,
 }
 
 fn lesson() -> Result<()> {
     let args = Args::parse();
-    let corpus = Corpus::load(&args.lab, 1)?;
-    let tokenizer = Tokenizer::gpt2()?;
+    let (device, size) = (args.lab.device, args.model.size(args.lab.device));
+    let mut log = Log::new(&args.lab)?;
+    let tokenizer = args.model.tokenizer(device)?;
+    let corpus = Corpus::documents(&args.lab)?; // each begins with <|endoftext|>
 
-    let model = args.model()?;
-    if let Some(path) = &args.weights {
-        lab::expect_gpt2_tokens(path, model.config.vocab_size)?;
-    }
-    let parameters = model.vs.trainable_variables().iter().map(|p| p.numel() as i64).sum();
-    println!("{:?}\n{} parameters, {:?}", model.config, grouped(parameters), args.lab.device);
-    write(&model, &tokenizer, &args)?;
-    proof::print(&model, &tokenizer, &corpus, &args)
+    tch::manual_seed(args.lab.seed.into());
+    let model = match &args.model.weights {
+        Some(path) => Gpt::from_pretrained(path, device)?,
+        None => Gpt::new(Config::new(size, tokenizer.n_vocab()), device),
+    };
+    println!("{:?}", model.config);
+    log.parameters(&model.vs);
+
+    let t = model.config.block_size.min(128);
+    let mut val = DataLoader::new(&corpus.val, &tokenizer, BATCH_SIZE, t, device)?;
+    log.chars_per_token = corpus.chars_per_token(val.tokens.numel());
+    log.validation(0, &model.evaluate(&mut val))?;
+
+    let prompt = args.sampling.prompt(&tokenizer);
+    let mut rng = Rng::new(args.lab.seed.into());
+    let samples = model.generate(&prompt, tokenizer.n_vocab(), &args.sampling, &mut rng);
+    lab::print_samples(&tokenizer, &samples);
+    proof::print(&model, &mut val, &args, &log)
 }
 
 fn main() -> ExitCode {

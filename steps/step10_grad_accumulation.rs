@@ -1,262 +1,38 @@
 // step10_grad_accumulation: a batch of any size on a machine of any size
 //
 // New since step09: the gradients of several micro-batches are added up before the optimizer takes a
-// step, so that it sees a batch far larger than the memory could hold at once.
+// step, so that it sees a batch far larger than the memory could hold at once. And step09's AdamW makes
+// way for libtorch's fused one, which takes the same steps.
 //
 // Run:  cargo run --bin step10_grad_accumulation
-//       cargo run --bin step10_grad_accumulation -- --total-batch-size 4096 --batch-size 2
-// See:  the gradient of one large batch and that of its parts, added up, are the same; without the
-//       shares they are not.
+//       cargo run --bin step10_grad_accumulation -- --total-batch-size 8192 --batch-size 2
+// See:  one large batch and its parts give the same gradient, the parts in less memory; without the
+//       weights b / sequences they do not.
 
-use anyhow::{Context, Result, ensure};
-use clap::{Parser, ValueEnum};
-use lab::{Corpus, Flags, Log, Rng, Weights, grouped};
-use std::{
-    f64::consts::PI,
-    path::{Path, PathBuf},
-    process::ExitCode,
+use anyhow::{Result, ensure};
+use clap::Parser;
+use lab::{
+    BatchFlags, Corpus, Flags, Gpt2Sizes, Log, ModelFlags, Precision, Rng, Sampling, Size,
+    Tokenizer, Weights,
 };
+use std::{f64::consts::PI, path::Path, process::ExitCode};
 use tch::nn::{self, Module};
-use tch::{Device, Kind, Tensor};
-use tch_ext::optim::{self, clear_grads, fused_adamw};
-use tch_ext::precision::{Float32Matmul, bf16_is_fast, set_float32_matmul_precision};
-use tch_ext::set_flash_attention;
+use tch::{Device, IndexOp, Kind, Tensor};
+use tch_ext::optim::{FusedAdamW, clear_grads};
 
 #[path = "proofs/step10.rs"]
 mod proof;
 
-const MAX_STEPS: usize = 50;
-const WARMUP_STEPS: usize = 15;
-const MIN_LR: f64 = 0.1; // as a share of the highest
+const INIT_STD: f64 = 0.02; // standard deviation of the initial weights
+const WARMUP_STEPS: usize = 40;
 const BETAS: (f64, f64) = (0.9, 0.95);
-const EPS: f64 = 1e-8;
 const WEIGHT_DECAY: f64 = 0.1;
 const MAX_NORM: f64 = 1.0;
-const EVAL_INTERVAL: usize = 25;
-const EVAL_BATCHES: usize = 10;
-const STD: f64 = 0.02; // of the weights at the start
-const END_OF_TEXT: i64 = 50_256; // the token between two documents, and the last one
-
-/// GPT-2: trains from nothing, or goes on from a checkpoint.
-#[derive(Parser)]
-struct Args {
-    /// How large a model [default: gpt2 on a GPU, tiny without one]
-    #[arg(long, conflicts_with = "weights")]
-    size: Option<Size>,
-    /// GPT-2's weights: a folder from Hugging Face, or a safetensors file
-    #[arg(long, value_name = "PATH")]
-    weights: Option<PathBuf>,
-    /// How to multiply matrices [default: bfloat16 where the hardware is fast at it, else float32]
-    #[arg(long)]
-    precision: Option<Precision>,
-    /// Tokens that a step of the optimizer sees [default: 2,048; 524,288 of gpt2 on a GPU]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(i64).range(1..=1 << 30))]
-    total_batch_size: Option<i64>,
-    /// B: sequences computed at once; with fewer, the same gradient takes less memory
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(i64).range(1..=1 << 30))]
-    batch_size: Option<i64>,
-    /// Take AdamW's steps by the lines in this file, instead of libtorch's fused operation
-    #[arg(long)]
-    by_hand: bool,
-    #[command(flatten)]
-    sampling: Sampling,
-    #[command(flatten)]
-    lab: Flags,
-}
-
-impl Args {
-    fn size(&self) -> Size {
-        let large = self.lab.device.is_cuda() || self.weights.is_some();
-        self.size.unwrap_or(if large { Size::Gpt2 } else { Size::Tiny })
-    }
-
-    /// A fresh model, or one with the weights of a checkpoint.
-    fn model(&self) -> Result<Gpt> {
-        tch::manual_seed(self.lab.seed.into());
-        let mut model = match &self.weights {
-            Some(path) => Gpt::from_pretrained(path, self.lab.device)?,
-            None => Gpt::new(Config::new(self.size()), self.lab.device),
-        };
-        model.precision = self.precision()?;
-        Ok(model)
-    }
-
-    fn precision(&self) -> Result<Precision> {
-        let fast = bf16_is_fast(self.lab.device)?;
-        let default = if fast { Precision::Bfloat16 } else { Precision::Float32 };
-        Ok(self.precision.unwrap_or(default))
-    }
-
-    /// B and T: how many sequences a batch has, and how many tokens each.
-    fn batch(&self) -> (i64, i64) {
-        let (b, t) = match self.size() {
-            Size::Tiny => (8, 64),
-            _ if self.lab.device.is_cuda() => (16, 1024),
-            _ => (4, 64),
-        };
-        (self.batch_size.unwrap_or(b), t)
-    }
-
-    /// How many sequences of `t` tokens a step of the optimizer sees.
-    fn sequences(&self, t: i64) -> Result<i64> {
-        let total = self.total_batch_size.unwrap_or(if t < 1024 { 2048 } else { 524_288 });
-        let n = total / t;
-        ensure!(
-            total == n * t,
-            "--total-batch-size: {total} tokens are no whole number of sequences of {t}; take {}",
-            (n + 1) * t
-        );
-        Ok(n)
-    }
-
-    fn max_lr(&self) -> f64 {
-        if self.size() == Size::Tiny { 2e-3 } else { 6e-4 }
-    }
-}
-
-#[derive(clap::Args)]
-struct Sampling {
-    /// What the samples begin with; nothing at all begins a new document
-    #[arg(long, value_name = "TEXT", default_value = "Once upon a time")]
-    prompt: String,
-    /// How many samples to write
-    #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=1000))]
-    num_samples: u32,
-    /// How many tokens to write after the prompt
-    #[arg(long, value_name = "N", default_value_t = 32, value_parser = clap::value_parser!(u32).range(..=100_000))]
-    max_new_tokens: u32,
-    /// Below 1 makes likely tokens likelier, above 1 less likely; 0 always takes the likeliest
-    #[arg(long, value_name = "X", default_value_t = 1.0, value_parser = temperature)]
-    temperature: f64,
-    /// Draw from the N likeliest tokens only
-    #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..))]
-    top_k: u32,
-}
-
-fn temperature(text: &str) -> Result<f64> {
-    let temperature: f64 = text.parse()?;
-    // By a number close to 0, logits are divided into infinite ones.
-    let is_usual = (1e-3..=1e3).contains(&temperature);
-    ensure!(temperature == 0.0 || is_usual, "choose 0, or a number from 0.001 to 1000");
-    Ok(temperature)
-}
-
-#[derive(Clone, Copy, PartialEq, ValueEnum)]
-enum Size {
-    /// 4 layers, 128 wide, 64 tokens: learns something on a CPU in a minute
-    Tiny,
-    /// GPT-2's smallest, 124M parameters: 12 layers, 768 wide, 1,024 tokens
-    Gpt2,
-    /// 350M parameters
-    Gpt2Medium,
-    /// 774M parameters
-    Gpt2Large,
-    /// 1,558M parameters
-    Gpt2Xl,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, ValueEnum)]
-enum Precision {
-    /// 8 bits of exponent, 23 of fraction
-    Float32,
-    /// float32 whose factors are rounded to 10 bits of fraction, on NVIDIA GPUs
-    Tf32,
-    /// 8 bits of exponent, 7 of fraction; sums and weights stay in float32
-    Bfloat16,
-}
-
-impl Precision {
-    /// Runs a forward pass.
-    fn run<T>(self, device: Device, forward: impl FnOnce() -> T) -> T {
-        let float32 =
-            if self == Self::Float32 { Float32Matmul::Highest } else { Float32Matmul::High };
-        set_float32_matmul_precision(float32).expect("libtorch knows both");
-        // Flash attention multiplies small tiles, and a CPU is no faster at those in bfloat16.
-        let flash = !(self == Self::Bfloat16 && device == Device::Cpu);
-        set_flash_attention(flash).expect("libtorch can do without");
-        match self {
-            Self::Bfloat16 => tch_ext::autocast(device, Kind::BFloat16, forward)
-                .expect("libtorch casts to bfloat16 on every device"),
-            _ => forward(),
-        }
-    }
-}
-
-/// The sizes of a model.
-#[derive(Clone, Copy, Debug, PartialEq)]
-struct Config {
-    block_size: i64, // T at most: the tokens that the model can see
-    vocab_size: i64, // V
-    n_layer: i64,
-    n_head: i64,
-    n_embd: i64, // C
-}
-
-impl Config {
-    fn new(size: Size) -> Self {
-        let (block_size, n_layer, n_head, n_embd) = match size {
-            Size::Tiny => (64, 4, 4, 128),
-            Size::Gpt2 => (1024, 12, 12, 768),
-            Size::Gpt2Medium => (1024, 24, 16, 1024),
-            Size::Gpt2Large => (1024, 36, 20, 1280),
-            Size::Gpt2Xl => (1024, 48, 25, 1600),
-        };
-        // The next multiple of 128 after 50,257: hardware likes to cut a matrix into even blocks.
-        Self { block_size, vocab_size: 50_304, n_layer, n_head, n_embd }
-    }
-
-    /// The standard deviation with which a layer starts that writes into the residual stream. Two
-    /// layers a block add to it; with this, 2·n_layer of them add what one alone would.
-    fn residual_std(&self) -> f64 {
-        STD / (2.0 * self.n_layer as f64).sqrt()
-    }
-
-    /// The sizes that a checkpoint's shapes show. The number of heads is in no shape: config.json has
-    /// it, and without that file, a head is 64 wide, as in every GPT-2.
-    fn of(weights: &Weights) -> Result<Self> {
-        let (vocab_size, n_embd) = weights.matrix("wte.weight")?;
-        let (block_size, _) = weights.matrix("wpe.weight")?;
-        let has_layer = |i: &i64| weights.shape(&format!("h.{i}.ln_1.weight")).is_some();
-        let n_layer = (0..).take_while(has_layer).count() as i64;
-        let n_head = weights.config("n_head")?.unwrap_or(n_embd / 64);
-        let (c, nh) = (n_embd, n_head);
-        ensure!(nh > 0 && c % nh == 0, "n_head: {c} numbers do not make {nh} heads of equal width");
-        let sizes = [n_embd, n_layer, vocab_size, block_size];
-        for (key, size) in ["n_embd", "n_layer", "vocab_size", "n_positions"].into_iter().zip(sizes)
-        {
-            weights.agrees(key, size)?;
-        }
-        Ok(Self { block_size, vocab_size, n_layer, n_head, n_embd })
-    }
-
-    /// The names and shapes of GPT-2's checkpoint, as OpenAI wrote it: each matrix is (in, out).
-    fn checkpoint(&self) -> Vec<(String, Vec<i64>)> {
-        let (v, t, c) = (self.vocab_size, self.block_size, self.n_embd);
-        let mut shapes = vec![("wte.weight".to_string(), vec![v, c])];
-        shapes.push(("wpe.weight".into(), vec![t, c]));
-        for i in 0..self.n_layer {
-            let layer = [
-                ("ln_1.weight", vec![c]),
-                ("ln_1.bias", vec![c]),
-                ("attn.c_attn.weight", vec![c, 3 * c]),
-                ("attn.c_attn.bias", vec![3 * c]),
-                ("attn.c_proj.weight", vec![c, c]),
-                ("attn.c_proj.bias", vec![c]),
-                ("ln_2.weight", vec![c]),
-                ("ln_2.bias", vec![c]),
-                ("mlp.c_fc.weight", vec![c, 4 * c]),
-                ("mlp.c_fc.bias", vec![4 * c]),
-                ("mlp.c_proj.weight", vec![4 * c, c]),
-                ("mlp.c_proj.bias", vec![c]),
-            ];
-            shapes.extend(layer.map(|(name, shape)| (format!("h.{i}.{name}"), shape)));
-        }
-        shapes.extend(["ln_f.weight", "ln_f.bias"].map(|name| (name.into(), vec![c])));
-        shapes
-    }
-}
+const EVAL_INTERVAL: usize = 100;
+const EVAL_SEQUENCES: i64 = 160; // of the validation text, in one evaluation
 
 /// All heads at once: they are one more dimension of the same tensors.
+#[derive(Debug)]
 struct CausalSelfAttention {
     c_attn: nn::Linear, // query, key and value of all heads, side by side
     c_proj: nn::Linear,
@@ -267,31 +43,34 @@ impl CausalSelfAttention {
     fn new(p: nn::Path, config: &Config) -> Self {
         let c = config.n_embd;
         Self {
-            c_attn: linear(&p / "c_attn", c, 3 * c, STD),
+            c_attn: linear(&p / "c_attn", c, 3 * c, INIT_STD),
             c_proj: linear(&p / "c_proj", c, c, config.residual_std()),
             n_head: config.n_head,
         }
     }
+}
 
+impl Module for CausalSelfAttention {
     fn forward(&self, x: &Tensor) -> Tensor {
         let (b, t, c) = x.size3().expect("x is (B, T, C)");
         let hs = c / self.n_head;
-        let qkv = self.c_attn.forward(x).chunk(3, -1); // (B, T, 3·C) → 3 × (B, T, C)
         let heads = |x: &Tensor| x.view([b, t, self.n_head, hs]).transpose(1, 2); // → (B, nh, T, hs)
-        let (q, k, v) = (heads(&qkv[0]), heads(&qkv[1]), heads(&qkv[2]));
-        let y = attention(&q, &k, &v); // (B, nh, T, hs)
+        let qkv = x.apply(&self.c_attn).chunk(3, -1); // (B, T, 3·C) → 3 × (B, T, C)
+        let y = attention(&heads(&qkv[0]), &heads(&qkv[1]), &heads(&qkv[2])); // (B, nh, T, hs)
         let y = y.transpose(1, 2).reshape([b, t, c]); // the heads side by side again
-        self.c_proj.forward(&y)
+        y.apply(&self.c_proj)
     }
 }
 
 /// softmax(q·kᵀ/√hs)·v, with the future masked. All are (B, nh, T, hs).
 fn attention(q: &Tensor, k: &Tensor, v: &Tensor) -> Tensor {
-    let no_mask = None::<&Tensor>; // of one's own: is_causal masks the future
-    let (dropout, is_causal, scale) = (0.0, true, None); // scale: 1/√hs unless given
-    Tensor::scaled_dot_product_attention(q, k, v, no_mask, dropout, is_causal, scale, false)
+    // Block by block, so that no (T, T) tensor is ever stored.
+    let (no_mask, dropout, is_causal) = (None::<&Tensor>, 0.0, true); // the mask is in is_causal
+    let (scale, enable_gqa) = (None, false); // None: 1/√hs
+    Tensor::scaled_dot_product_attention(q, k, v, no_mask, dropout, is_causal, scale, enable_gqa)
 }
 
+#[derive(Debug)]
 struct Mlp {
     c_fc: nn::Linear,
     c_proj: nn::Linear,
@@ -301,18 +80,22 @@ impl Mlp {
     fn new(p: nn::Path, config: &Config) -> Self {
         let c = config.n_embd;
         Self {
-            c_fc: linear(&p / "c_fc", c, 4 * c, STD),
+            c_fc: linear(&p / "c_fc", c, 4 * c, INIT_STD),
             c_proj: linear(&p / "c_proj", 4 * c, c, config.residual_std()),
         }
     }
+}
 
+impl Module for Mlp {
     fn forward(&self, x: &Tensor) -> Tensor {
-        let x = self.c_fc.forward(x); // (B, T, C) → (B, T, 4·C)
+        let x = x.apply(&self.c_fc); // (B, T, C) → (B, T, 4·C)
         // GELU is a relu with its corner rounded off; GPT-2 was trained with this approximation of it.
-        self.c_proj.forward(&x.gelu("tanh")) // (B, T, 4·C) → (B, T, C)
+        x.gelu("tanh").apply(&self.c_proj) // (B, T, 4·C) → (B, T, C)
     }
 }
 
+/// Talk, then think; each adds to the stream.
+#[derive(Debug)]
 struct Block {
     ln_1: nn::LayerNorm,
     attn: CausalSelfAttention,
@@ -329,10 +112,12 @@ impl Block {
             mlp: Mlp::new(&p / "mlp", config),
         }
     }
+}
 
+impl Module for Block {
     fn forward(&self, x: &Tensor) -> Tensor {
-        let x = x + self.attn.forward(&self.ln_1.forward(x)); // (B, T, C)
-        &x + self.mlp.forward(&self.ln_2.forward(&x)) // (B, T, C)
+        let x = x + x.apply(&self.ln_1).apply(&self.attn); // (B, T, C)
+        &x + x.apply(&self.ln_2).apply(&self.mlp) // (B, T, C)
     }
 }
 
@@ -345,14 +130,45 @@ fn linear(p: nn::Path, fan_in: i64, fan_out: i64, std: f64) -> nn::Linear {
 
 /// A table of n vectors, one for each id, that starts as GPT-2's do.
 fn embedding(p: nn::Path, n: i64, n_embd: i64) -> nn::Embedding {
-    let init = nn::Init::Randn { mean: 0.0, stdev: STD };
-    nn::embedding(p, n, n_embd, nn::EmbeddingConfig { ws_init: init, ..Default::default() })
+    let ws_init = nn::Init::Randn { mean: 0.0, stdev: INIT_STD };
+    nn::embedding(p, n, n_embd, nn::EmbeddingConfig { ws_init, ..Default::default() })
+}
+
+/// The sizes of a model.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Config {
+    block_size: i64, // T at most: the tokens that the model can see
+    vocab_size: i64, // V
+    n_layer: i64,
+    n_head: i64,
+    n_embd: i64, // C
+}
+
+impl Config {
+    fn new(size: Size, vocab_size: i64) -> Self {
+        let (block_size, n_layer, n_head, n_embd) = match size {
+            Size::Tiny => (128, 4, 4, 128),
+            Size::Gpt2 => (1024, 12, 12, 768),
+            Size::Gpt2Medium => (1024, 24, 16, 1024),
+            Size::Gpt2Large => (1024, 36, 20, 1280),
+            Size::Gpt2Xl => (1024, 48, 25, 1600),
+        };
+        // Rounded up to a multiple of 128, since hardware cuts a matrix into even blocks: 50,257 → 50,304.
+        let vocab_size = (vocab_size + 127) / 128 * 128;
+        Self { block_size, vocab_size, n_layer, n_head, n_embd }
+    }
+
+    /// The standard deviation of the initial weights in layers that write into the residual stream. Each
+    /// block has two; scaled like this, all 2·n_layer together add the variance of one.
+    fn residual_std(&self) -> f64 {
+        INIT_STD / (2.0 * self.n_layer as f64).sqrt()
+    }
 }
 
 struct Gpt {
-    vs: nn::VarStore,
+    vs: nn::VarStore, // holds the parameters, under their names
     config: Config,
-    precision: Precision, // of a training's forward pass
+    precision: Precision, // of the matrix products in a loss
     wte: nn::Embedding,   // word token embedding, and the matrix that makes the logits
     wpe: nn::Embedding,   // word position embedding
     h: Vec<Block>,
@@ -362,7 +178,7 @@ struct Gpt {
 impl Gpt {
     fn new(config: Config, device: Device) -> Self {
         let vs = nn::VarStore::new(device);
-        let p = vs.root();
+        let p = vs.root(); // p / "x" is the place of a parameter called x
         let (v, c) = (config.vocab_size, config.n_embd);
         Self {
             wte: embedding(&p / "wte", v, c),
@@ -375,109 +191,77 @@ impl Gpt {
         }
     }
 
-    /// A model with the weights of a checkpoint.
+    /// A model with the weights of a checkpoint. The lab now reads them as step05 does.
     fn from_pretrained(path: &Path, device: Device) -> Result<Self> {
         let weights = Weights::open(path)?;
-        weights.expect_plain_gpt2()?; // config.json may ask for another activation function, say
-        let config = Config::of(&weights)?;
-        let checkpoint = config.checkpoint();
-        weights.expect(&checkpoint)?; // before any memory is taken
-        let model = Self::new(config, device);
-        let mut parameters = model.vs.variables();
-        let _guard = tch::no_grad_guard();
-        for (name, shape) in checkpoint {
-            let weight = weights.tensor(&name, &shape)?;
-            // OpenAI's matrices are (in, out), those of a linear layer (out, in).
-            let is_linear = ["c_attn.weight", "c_proj.weight", "c_fc.weight"];
-            let turned = is_linear.iter().any(|end| name.ends_with(end));
-            let weight = if turned { weight.tr() } else { weight };
-            parameters.get_mut(&name).context(name)?.copy_(&weight);
-        }
-        weights.expect_tied()?; // GPT-2 reads and writes tokens with one matrix
+        let Gpt2Sizes { block_size, vocab_size, n_layer, n_head, n_embd } = weights.gpt2_sizes()?;
+        let model = Self::new(Config { block_size, vocab_size, n_layer, n_head, n_embd }, device);
+        weights.copy_to(&model.vs)?;
         Ok(model)
     }
 
     fn forward(&self, idx: &Tensor) -> Tensor {
-        let tok_emb = self.wte.forward(idx); // (B, T) → (B, T, C)
         let pos = Tensor::arange(idx.size()[1], (Kind::Int64, idx.device())); // (T)
-        let pos_emb = self.wpe.forward(&pos); // (T) → (T, C)
+        let tok_emb = idx.apply(&self.wte); // (B, T) → (B, T, C)
+        let pos_emb = pos.apply(&self.wpe); // (T) → (T, C)
         let mut x = tok_emb + pos_emb; // (B, T, C) + (T, C) → (B, T, C)
         for block in &self.h {
-            x = block.forward(&x); // (B, T, C)
+            x = x.apply(block); // (B, T, C)
         }
-        self.ln_f.forward(&x).matmul(&self.wte.ws.tr()) // (B, T, C) × (C, V) → (B, T, V)
+        x.apply(&self.ln_f).matmul(&self.wte.ws.tr()) // × wteᵀ: (B, T, C) × (C, V) → (B, T, V)
     }
 
-    /// Mean cross-entropy in nats per token, a tensor of no dimension.
+    /// Mean cross-entropy in nats per token, a scalar tensor.
     fn loss(&self, idx: &Tensor, targets: &Tensor) -> Tensor {
-        self.precision.run(self.vs.device(), || {
+        // Products in bfloat16, the cross-entropy in float32; backward follows.
+        self.precision.autocast(self.vs.device(), || {
             let logits = self.forward(idx).flatten(0, 1); // (B·T, V)
             logits.cross_entropy_for_logits(&targets.flatten(0, 1)) // (B·T) → ()
         })
     }
 
-    /// The mean loss over the first batches of `val`.
-    fn evaluate(&self, val: &mut DataLoader) -> f64 {
+    /// The loss of each batch of `val`, as far as the first EVAL_SEQUENCES go.
+    fn evaluate(&self, val: &mut DataLoader) -> Vec<f64> {
         let _guard = tch::no_grad_guard();
         val.position = 0;
-        let losses = (0..EVAL_BATCHES).map(|_| {
+        let batches = val.batches().min(EVAL_SEQUENCES / val.batch_size).max(1); // B may be more
+        let mut losses = Vec::new();
+        for _ in 0..batches {
             let (x, y) = val.next_batch(val.batch_size);
-            self.loss(&x, &y).double_value(&[])
-        });
-        losses.sum::<f64>() / EVAL_BATCHES as f64
+            losses.push(self.loss(&x, &y).double_value(&[]));
+        }
+        losses
     }
 
-    /// Several continuations of `prompt`, side by side.
-    fn generate(&self, prompt: &[i64], sampling: &Sampling, rng: &mut Rng) -> Vec<Vec<i64>> {
+    /// Several continuations of a prompt, side by side: (B, T + n). Draws from the first `n_vocab`
+    /// tokens, since a model may have more than its tokenizer has text for.
+    fn generate(&self, prompt: &[i64], n_vocab: i64, sampling: &Sampling, rng: &mut Rng) -> Tensor {
         let _guard = tch::no_grad_guard();
         let prompt = Tensor::from_slice(prompt).to(self.vs.device());
-        let mut x = prompt.repeat([sampling.num_samples.into(), 1]); // (B, T)
+        let mut x = prompt.repeat([sampling.num_samples, 1]); // (B, T)
         for _ in 0..sampling.max_new_tokens {
             let seen = x.size()[1].min(self.config.block_size);
-            let logits = self.forward(&x.narrow(1, -seen, seen)).select(1, -1); // (B, V)
-            // The tokenizer has no text for an id beyond its own: a token that was added, or padding.
-            let logits = logits.narrow(1, 0, self.config.vocab_size.min(END_OF_TEXT + 1));
-            x = Tensor::cat(&[x, sample(&logits, sampling, rng)], 1); // (B, T + 1)
+            let logits = self.forward(&x.narrow(1, -seen, seen)); // x[:, -seen:] → (B, seen, V)
+            let next = sample(&logits.i((.., -1, ..n_vocab)), sampling, rng); // [:, -1, :n_vocab] → (B, 1)
+            x = Tensor::cat(&[x, next], 1); // (B, T + 1)
         }
-        Vec::try_from(x).expect("two dimensions of integers")
+        x
     }
 }
 
 /// Draws a token for each row of logits, (B, V) → (B, 1), from the `top_k` likeliest.
 fn sample(logits: &Tensor, sampling: &Sampling, rng: &mut Rng) -> Tensor {
-    lab::expect_finite(logits); // the likeliest of numbers that are NaN would be token 0, a "!"
-    if sampling.temperature == 0.0 {
-        return logits.argmax(-1, true); // (B, 1)
-    }
-    let k = i64::from(sampling.top_k).min(logits.size()[1]);
-    let (logits, ids) = (logits / sampling.temperature).topk(k, -1, true, true); // (B, k) each
-    let probs = logits.to(Device::Cpu).softmax(-1, Kind::Double); // (B, k)
-    let probs = Vec::<Vec<f64>>::try_from(probs).expect("two dimensions of doubles");
-    let drawn: Vec<i64> = probs.iter().map(|row| rng.pick(row) as i64).collect();
-    let drawn = Tensor::from_slice(&drawn).unsqueeze(1).to(ids.device()); // (B, 1): places among k
+    let (k, temperature) = match sampling.temperature {
+        0.0 => (1, 1.0), // the likeliest alone
+        temperature => (sampling.top_k.min(logits.size()[1]), temperature),
+    };
+    let (logits, ids) = (logits / temperature).topk(k, -1, true, true); // largest first: (B, k) each
+    let probs = logits.softmax(-1, Kind::Float); // (B, k)
+    let drawn = rng.multinomial(&probs); // (B, 1): places among the k
     ids.gather(-1, &drawn, false) // (B, 1)
 }
 
-/// GPT-2's tokenizer, ready made: step04 shows what is in it.
-struct Tokenizer(tiktoken_rs::CoreBPE);
-
-impl Tokenizer {
-    fn gpt2() -> Result<Self> {
-        Ok(Self(tiktoken_rs::r50k_base()?))
-    }
-
-    fn encode(&self, text: &str) -> Vec<i64> {
-        self.0.encode_with_special_tokens(text).into_iter().map(i64::from).collect()
-    }
-
-    /// A token may end inside a character; the broken character becomes �.
-    fn decode(&self, ids: &[i64]) -> Result<String> {
-        let ids: Vec<u32> = ids.iter().map(|&id| id as u32).collect();
-        Ok(String::from_utf8_lossy(&self.0.decode_bytes(&ids)?).into_owned())
-    }
-}
-
-/// Hands out tokens in order, B·T at a time, and begins again when they are used up.
+/// Hands out a text's tokens in order, b·T at a time, and begins again when fewer are left.
 struct DataLoader {
     tokens: Tensor, // on the device, all of them
     batch_size: i64,
@@ -486,217 +270,176 @@ struct DataLoader {
 }
 
 impl DataLoader {
-    fn new(tokens: Tensor, batch_size: i64, sequence_length: i64) -> Result<Self> {
-        let n = tokens.size()[0];
-        let most = (n - 1) / sequence_length;
-        ensure!(
-            most > 0,
-            "a sequence of {sequence_length} needs {} tokens, a part of the corpus has {n}: take more text",
-            sequence_length + 1
-        );
-        ensure!(
-            batch_size <= most,
-            "a batch needs {} tokens, a part of the corpus has {n}: take a --batch-size of at most {most}, \
-             or more text",
-            batch_size * sequence_length + 1
-        );
-        Ok(Self { tokens, batch_size, sequence_length, position: 0 })
+    fn new(text: &str, tokenizer: &Tokenizer, b: i64, t: i64, device: Device) -> Result<Self> {
+        let tokens = Tensor::from_slice(&tokenizer.encode(text)).to(device);
+        lab::expect_batch(tokens.size()[0], b, t)?;
+        Ok(Self { tokens, batch_size: b, sequence_length: t, position: 0 })
     }
 
-    /// What the model sees, and, one token further on, what it should say. Both are (B, T).
+    /// How many batches there are before it begins again.
+    fn batches(&self) -> i64 {
+        (self.tokens.size()[0] - 1) / (self.batch_size * self.sequence_length)
+    }
+
+    /// What the model sees, and, one token further on, what it should say: (b, T), b ≤ B.
     fn next_batch(&mut self, b: i64) -> (Tensor, Tensor) {
         let t = self.sequence_length;
         if self.position + b * t >= self.tokens.size()[0] {
             self.position = 0;
         }
-        let cut = |from| self.tokens.narrow(0, from, b * t).view([b, t]);
-        let batch = (cut(self.position), cut(self.position + 1));
+        let x = self.tokens.narrow(0, self.position, b * t).view([b, t]);
+        let y = self.tokens.narrow(0, self.position + 1, b * t).view([b, t]);
         self.position += b * t;
-        batch
+        (x, y)
     }
 }
 
-/// The learning rate of a step: up to `max_lr` in a line, then down along half a cosine.
-fn learning_rate(step: usize, steps: usize, max_lr: f64) -> f64 {
-    let warmup = WARMUP_STEPS.min(steps / 2);
-    if step < warmup {
-        return max_lr * (step + 1) as f64 / warmup as f64;
+/// Scales the gradients down to a norm of MAX_NORM, all of them as one vector. Returns the norm before.
+fn clip_grad_norm(parameters: &[Tensor]) -> f64 {
+    let grads: Vec<Tensor> = parameters.iter().map(Tensor::grad).collect();
+    let norms: Vec<Tensor> = grads.iter().map(Tensor::norm).collect();
+    let norm = Tensor::stack(&norms, 0).norm().double_value(&[]);
+    if norm > MAX_NORM {
+        for mut grad in grads {
+            grad *= MAX_NORM / norm; // in place: it is the parameter's own
+        }
+    }
+    norm
+}
+
+/// The learning rate of a step rises linearly to `max_lr`, then falls along half a cosine to a tenth of it.
+fn get_lr(step: usize, steps: usize, max_lr: f64) -> f64 {
+    let warmup = WARMUP_STEPS.min(steps / 2); // half of a short run
+    if step <= warmup {
+        return max_lr * (step as f64 / warmup as f64);
     }
     let progress = (step - warmup) as f64 / (steps - warmup) as f64; // 0 … 1
     let cosine = 0.5 * (1.0 + (PI * progress).cos()); // 1 … 0
-    max_lr * (MIN_LR + cosine * (1.0 - MIN_LR))
-}
-
-/// Parameters that share a weight decay, each with the running means of its gradient.
-struct Group {
-    weight_decay: f64,
-    params: Vec<Tensor>,
-    exp_avgs: Vec<Tensor>,    // of the gradient
-    exp_avg_sqs: Vec<Tensor>, // of its square
-}
-
-/// AdamW: Loshchilov and Hutter, https://arxiv.org/abs/1711.05101
-struct AdamW {
-    groups: [Group; 2],
-    step: i64,
-    by_hand: bool,
-}
-
-impl AdamW {
-    /// Matrices and tables decay; biases and the gains of layer norms, which are vectors, do not.
-    fn new(parameters: Vec<Tensor>, by_hand: bool) -> Self {
-        let (matrices, vectors) = parameters.into_iter().partition(|p| p.dim() >= 2);
-        let group = |params: Vec<Tensor>, weight_decay| {
-            let zeros = || params.iter().map(|p| p.detach().zeros_like()).collect();
-            Group { weight_decay, exp_avgs: zeros(), exp_avg_sqs: zeros(), params }
-        };
-        Self { groups: [group(matrices, WEIGHT_DECAY), group(vectors, 0.0)], step: 0, by_hand }
-    }
-
-    /// Shortens the gradient, all parameters' as one vector, to MAX_NORM. Returns the norm it had.
-    fn clip_grad_norm(&self) -> f64 {
-        let grads = || self.groups.iter().flat_map(|group| &group.params).map(Tensor::grad);
-        let norms: Vec<Tensor> = grads().map(|grad| grad.norm()).collect();
-        let norm = Tensor::stack(&norms, 0).norm().double_value(&[]);
-        if norm > MAX_NORM {
-            grads().for_each(|mut grad| grad *= MAX_NORM / norm);
-        }
-        norm
-    }
-
-    /// Takes a step down the gradients, and clears them.
-    fn step(&mut self, lr: f64) -> Result<()> {
-        let _guard = tch::no_grad_guard();
-        self.step += 1;
-        for group in &mut self.groups {
-            match self.by_hand {
-                true => group.step_by_hand(self.step, lr),
-                false => group.step_fused(self.step, lr)?,
-            }
-            clear_grads(&group.params)?;
-        }
-        Ok(())
-    }
-}
-
-impl Group {
-    fn step_by_hand(&mut self, step: i64, lr: f64) {
-        let (beta1, beta2) = BETAS;
-        for ((p, m), v) in self.params.iter_mut().zip(&mut self.exp_avgs).zip(&mut self.exp_avg_sqs)
-        {
-            let grad = p.grad();
-            *m = &*m * beta1 + &grad * (1.0 - beta1);
-            *v = &*v * beta2 + grad.square() * (1.0 - beta2);
-            // Both began at 0 and are too small by the share that they have not seen yet.
-            let m_hat = &*m / (1.0 - beta1.powf(step as f64));
-            let v_hat = &*v / (1.0 - beta2.powf(step as f64));
-            *p *= 1.0 - lr * self.weight_decay;
-            *p -= lr * m_hat / (v_hat.sqrt() + EPS);
-        }
-    }
-
-    /// The same in one pass over each parameter's memory.
-    fn step_fused(&mut self, step: i64, lr: f64) -> Result<()> {
-        let Self { weight_decay, params, exp_avgs, exp_avg_sqs } = self;
-        let grads: Vec<Tensor> = params.iter().map(Tensor::grad).collect();
-        let step = Tensor::from(step as f32).to(params[0].device());
-        let steps: Vec<Tensor> = params.iter().map(|_| step.shallow_clone()).collect();
-        let (beta1, beta2) = BETAS;
-        let adamw = optim::AdamW { lr, beta1, beta2, weight_decay: *weight_decay, eps: EPS };
-        Ok(fused_adamw(params, &grads, exp_avgs, exp_avg_sqs, &steps, adamw)?)
-    }
+    max_lr * (0.1 + 0.9 * cosine)
 }
 
 /// Leaves the gradient of the mean loss over the next `sequences` in the parameters, computed in
 /// micro-batches of B sequences, the last of which may be smaller. Returns that loss.
-fn backward(model: &Gpt, train: &mut DataLoader, sequences: i64) -> f64 {
+fn accumulate_grads(model: &Gpt, train: &mut DataLoader, sequences: i64) -> f64 {
     let mut loss = 0.0;
     let mut left = sequences;
     while left > 0 {
         let b = left.min(train.batch_size);
         let (x, y) = train.next_batch(b);
-        // A micro-batch's loss is a mean of its own; in the mean of all it has the weight of its share.
+        // A mean over b sequences; weighted by b / sequences, all of them add up to the mean of the batch.
         let share = b as f64 / sequences as f64;
         let micro_loss = model.loss(&x, &y) * share;
-        micro_loss.backward(); // adds to the gradients that are there
+        micro_loss.backward(); // grad += …
         loss += micro_loss.double_value(&[]);
         left -= b;
     }
     loss
 }
 
-/// Trains `model` and returns its loss on `val`, text that it never saw.
-fn fit(
-    model: &Gpt,
-    [train, val]: [&mut DataLoader; 2],
-    steps: usize,
-    args: &Args,
-    log: &mut Log,
-) -> Result<f64> {
-    let sequences = args.sequences(train.sequence_length)?;
-    let mut optimizer = AdamW::new(model.vs.trainable_variables(), args.by_hand);
-    let mut val_loss = model.evaluate(val);
-    log.line(0, &[("val", val_loss)])?;
-    for step in 0..steps {
-        let lr = learning_rate(step, steps, args.max_lr());
-        let loss = backward(model, train, sequences);
-        let norm = optimizer.clip_grad_norm();
-        optimizer.step(lr)?;
-        log.step(loss, sequences * train.sequence_length);
-        if (step + 1) % EVAL_INTERVAL == 0 || step + 1 == steps {
-            val_loss = model.evaluate(val);
-            log.line(step + 1, &[("val", val_loss), ("lr", lr), ("norm", norm)])?;
-        }
-    }
-    Ok(val_loss)
+/// How a model of some size is trained.
+#[derive(Debug)]
+struct Recipe {
+    total_batch_size: i64, // tokens that a step of the optimizer sees
+    batch_size: i64,       // B: sequences computed at once
+    sequence_length: i64,  // T
+    max_steps: usize,
+    learning_rate: f64,
 }
 
-/// Prints samples of what the model writes.
-fn write(model: &Gpt, tokenizer: &Tokenizer, args: &Args) -> Result<()> {
-    let mut prompt = tokenizer.encode(&args.sampling.prompt);
-    if prompt.is_empty() {
-        prompt.push(END_OF_TEXT);
+impl Recipe {
+    fn new(size: Size, device: Device) -> Self {
+        let (total_batch_size, batch_size, sequence_length, max_steps, learning_rate) = match size {
+            Size::Tiny => (1024, 4, 128, 800, 3e-3), // 2 × 4 × 128: step09's batch
+            _ if device.is_cuda() => (524_288, 16, 1024, 50, 6e-4), // 32 × 16 × 1,024: half a million
+            _ => (1024, 4, 64, 20, 6e-4),                           // and on a CPU
+        };
+        Self { total_batch_size, batch_size, sequence_length, max_steps, learning_rate }
     }
-    let mut rng = Rng::new(args.lab.seed.into());
-    let samples = model.generate(&prompt, &args.sampling, &mut rng);
-    for (i, ids) in samples.iter().enumerate() {
-        println!("\n--- sample {}\n{}", i + 1, lab::printable(&tokenizer.decode(ids)?));
+}
+
+/// Trains `model`, and judges it every EVAL_INTERVAL steps on `val`, text that it never learns from.
+fn fit(
+    model: &Gpt,
+    train: &mut DataLoader,
+    val: &mut DataLoader,
+    recipe: &Recipe,
+    log: &mut Log,
+) -> Result<()> {
+    let parameters = model.vs.trainable_variables();
+    // Matrices and tables decay; biases and the gains of layer norms, which are vectors, do not.
+    let weight_decay = |p: &Tensor| if p.dim() >= 2 { WEIGHT_DECAY } else { 0.0 };
+    let mut optimizer = FusedAdamW::new(&parameters, BETAS, weight_decay);
+    let sequences = recipe.total_batch_size / train.sequence_length;
+    log.validation(0, &model.evaluate(val))?;
+    for step in 1..=recipe.max_steps {
+        let lr = get_lr(step, recipe.max_steps, recipe.learning_rate);
+        let loss = accumulate_grads(model, train, sequences);
+        let norm = clip_grad_norm(&parameters);
+        optimizer.step(lr)?;
+        clear_grads(&parameters)?; // None, as zero_grad(set_to_none=True)
+        log.step(loss, recipe.total_batch_size);
+        if step % EVAL_INTERVAL == 0 || step == recipe.max_steps {
+            log.line(step, &[("lr", lr), ("norm", norm)])?;
+            log.validation(step, &model.evaluate(val))?;
+        }
     }
-    println!("---\n");
     Ok(())
+}
+
+/// GPT-2: trains from nothing, or goes on from a checkpoint.
+#[derive(Parser)]
+struct Args {
+    #[command(flatten)]
+    model: ModelFlags,
+    /// How to multiply matrices [default: bfloat16 where the hardware is fast at it, else float32]
+    #[arg(long)]
+    precision: Option<Precision>,
+    #[command(flatten)]
+    batch: BatchFlags,
+    #[command(flatten)]
+    sampling: Sampling,
+    #[command(flatten)]
+    lab: Flags,
 }
 
 fn lesson() -> Result<()> {
     let args = Args::parse();
+    let (device, size) = (args.lab.device, args.model.size(args.lab.device));
     let mut log = Log::new(&args.lab)?;
-    let corpus = Corpus::load(&args.lab, 1)?;
-    let tokenizer = Tokenizer::gpt2()?;
+    let tokenizer = args.model.tokenizer(device)?;
+    let corpus = Corpus::documents(&args.lab)?; // each begins with <|endoftext|>
 
-    let model = args.model()?;
-    if let Some(path) = &args.weights {
-        lab::expect_gpt2_tokens(path, model.config.vocab_size)?;
-    }
-    let parameters = model.vs.trainable_variables().iter().map(|p| p.numel() as i64).sum();
-    println!("{:?}\n{} parameters, {:?}", model.config, grouped(parameters), args.lab.device);
-    let fast = bf16_is_fast(args.lab.device)?;
-    println!("precision: {:?}; fast at bfloat16 here: {fast}", model.precision);
-    let (b, t) = args.batch();
-    let t = t.min(model.config.block_size);
-    let tokens = |text: &str| Tensor::from_slice(&tokenizer.encode(text)).to(args.lab.device);
-    let mut train = DataLoader::new(tokens(&corpus.train), b, t)?;
-    let val = tokens(&corpus.val);
-    let sequences_of_val = (val.size()[0] - 1) / t;
-    let mut val = DataLoader::new(val, b.min(sequences_of_val).max(1), t)?;
-    let floor = corpus.floor(val.tokens.numel());
-    let n = args.sequences(t)?;
-    println!("a step: {n} sequences of {t} tokens, at most {b} of them at once");
-    let loss_at_init = model.evaluate(&mut val);
-    let steps = args.lab.steps(MAX_STEPS);
-    log.start("gradient accumulation", steps);
-    let val_loss = fit(&model, [&mut train, &mut val], steps, &args, &mut log)?;
-    write(&model, &tokenizer, &args)?;
-    proof::print(&model, [loss_at_init, val_loss], floor, &mut train, &args)?;
-    log.finish(floor)
+    tch::manual_seed(args.lab.seed.into());
+    let mut model = match &args.model.weights {
+        Some(path) => Gpt::from_pretrained(path, device)?,
+        None => Gpt::new(Config::new(size, tokenizer.n_vocab()), device),
+    };
+    model.precision = Precision::choose(args.precision, device)?;
+    println!("{:?}", model.config);
+    log.parameters(&model.vs);
+
+    let mut recipe = Recipe::new(size, device);
+    recipe.max_steps = args.lab.steps(recipe.max_steps);
+    recipe.sequence_length = recipe.sequence_length.min(model.config.block_size);
+    recipe.total_batch_size = args.batch.total_batch_size.unwrap_or(recipe.total_batch_size);
+    recipe.batch_size = args.batch.batch_size.unwrap_or(recipe.batch_size);
+    println!("{recipe:#?}");
+    let (b, t) = (recipe.batch_size, recipe.sequence_length);
+    let total = recipe.total_batch_size;
+    ensure!(total % t == 0, "--total-batch-size {total}: take a multiple of {t}, a whole sequence");
+    let mut train = DataLoader::new(&corpus.train, &tokenizer, b, t, device)?;
+    let mut val = DataLoader::new(&corpus.val, &tokenizer, b, t, device)?;
+    log.chars_per_token = corpus.chars_per_token(val.tokens.numel());
+    println!("precision: {:?}", model.precision);
+    log.start("training", recipe.max_steps);
+    fit(&model, &mut train, &mut val, &recipe, &mut log)?;
+
+    let prompt = args.sampling.prompt(&tokenizer);
+    let mut rng = Rng::new(args.lab.seed.into());
+    let samples = model.generate(&prompt, tokenizer.n_vocab(), &args.sampling, &mut rng);
+    lab::print_samples(&tokenizer, &samples);
+    proof::print(&model, &mut train, &args, &log)?;
+    log.finish(corpus.floor())
 }
 
 fn main() -> ExitCode {

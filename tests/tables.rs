@@ -39,7 +39,9 @@ fn a_quick_run_is_not_wrong() {
     for step in [STEP00, STEP01, STEP02, STEP03, STEP06] {
         let table = table(step, &["--quick"]);
         assert!(rows(&table, "NO").is_empty(), "{step} {table}");
-        assert!(!rows(&table, "-- (too few steps)").is_empty(), "{step} {table}");
+        // The tables of step03 and step06 have no row about what training reaches.
+        let excused = !rows(&table, "-- (too few steps)").is_empty();
+        assert_eq!(excused, [STEP00, STEP01, STEP02].contains(&step), "{step} {table}");
         // What needs no training is compared as ever.
         assert!(!rows(&table, "ok").is_empty(), "{step} {table}");
     }

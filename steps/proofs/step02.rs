@@ -1,36 +1,31 @@
 // Three ways to average the past, then what one head and several are worth.
 
 use super::{BLOCK_SIZE, Model, N_EMBD};
-use lab::{Corpus, Flags, Table};
+use lab::{Corpus, Log, Table};
 use tch::{Kind, Tensor, kind};
 
-pub fn print(models: &[Model], losses: &[f64], corpus: &Corpus, flags: &Flags) {
-    let (one_head, several) = (&models[0], &models[1]);
-    let vocab_size = one_head.token_embedding_table.ws.size()[0];
+pub fn print(model: &Model, corpus: &Corpus, log: &Log) {
+    let vocab_size = model.token_embedding_table.ws.size()[0];
+    let loss_after = |run| log.values(run, "val").pop().expect("it was trained");
+    let (one_head, several) = (loss_after("one head"), loss_after("four heads"));
     let mut table = Table::new();
 
     let x = Tensor::randn([4, BLOCK_SIZE, N_EMBD], kind::FLOAT_CPU);
     let by_loop = average_by_loop(&x);
-    table.below(
-        "averages, product with tril − loop",
-        1e-5,
-        distance(&average_by_product(&x), &by_loop),
-    );
-    table.below("averages, softmax − loop", 1e-5, distance(&average_by_softmax(&x), &by_loop));
+    let product = distance(&average_by_product(&x), &by_loop);
+    let softmax = distance(&average_by_softmax(&x), &by_loop);
+    table.below("averages: product and softmax − loop", 1e-5, product.max(softmax));
 
     // Embeddings of ids and positions, three C × C matrices however many heads share them, and lm_head.
     let (v, t, c) = (vocab_size, BLOCK_SIZE, N_EMBD);
     let predicted = v * c + t * c + 3 * c * c + (c * v + v);
-    table.equal("parameters, one head: (2V + T + 3C)·C + V", predicted, parameters(one_head));
-    table.equal("parameters, several heads: the same", predicted, parameters(several));
+    let parameters = model.vs.trainable_variables().iter().map(|p| p.numel() as i64).sum();
+    table.equal("parameters: (2V + T + 3C)·C + V", predicted, parameters);
 
     table
-        .below("one head's loss < what counting pairs gives", corpus.bigram_loss(), losses[0])
-        .unless(flags.excuse());
-    table.below("several heads' loss < one head's", losses[0], losses[1]).unless(flags.excuse());
-    if let Some(floor) = corpus.floor(corpus.val.chars().count()) {
-        table.above("several heads' loss > the corpus's floor", floor, losses[1]);
-    }
+        .below("one head's loss < what counting pairs gives", corpus.bigram_loss(), one_head)
+        .unless(log.excuse());
+    table.below("several heads' loss < one head's", one_head, several).unless(log.excuse());
     table.print();
 }
 
@@ -59,8 +54,4 @@ fn average_by_softmax(x: &Tensor) -> Tensor {
 
 fn distance(a: &Tensor, b: &Tensor) -> f64 {
     (a - b).abs().max().double_value(&[])
-}
-
-fn parameters(model: &Model) -> i64 {
-    model.vs.trainable_variables().iter().map(|p| p.numel() as i64).sum()
 }

@@ -3,12 +3,11 @@
 use super::{BLOCK_SIZE, Model, N_EMBD, N_HEAD, N_LAYER, Vocab};
 use anyhow::Result;
 use lab::plot::{AttentionMap, attention_maps};
-use lab::{Corpus, Flags, Table};
-use std::path::Path;
-use tch::nn::Module;
-use tch::{Kind, Tensor};
+use lab::{Flags, Log, Table};
+use tch::{IndexOp, Kind, Tensor};
 
-pub fn print(model: &Model, loss_at_init: f64, loss: f64, corpus: &Corpus, flags: &Flags) {
+pub fn print(model: &Model, log: &Log) {
+    let loss_at_init = log.values("training", "val")[0];
     let vocab_size = model.lm_head.ws.size()[0];
     let parameters = model.vs.trainable_variables().iter().map(|p| p.numel() as i64).sum();
     let mut table = Table::new();
@@ -24,26 +23,22 @@ pub fn print(model: &Model, loss_at_init: f64, loss: f64, corpus: &Corpus, flags
     // draw stays in it: the mean over the text of a few numbers of standard deviation 0.6.
     table
         .near("loss at init: ln V + 1/6", (v as f64).ln() + 1.0 / 6.0, loss_at_init, 0.3)
-        .unless(flags.other_text());
-
-    table
-        .below("loss in the end < what counting pairs gives", corpus.bigram_loss(), loss)
-        .unless(flags.excuse());
-    if let Some(floor) = corpus.floor(corpus.val.chars().count()) {
-        table.above("loss after training > the corpus's floor", floor, loss);
-    }
+        .unless(log.other_text());
     table.print();
 }
 
 const MAP_TOKENS: i64 = 24;
 
 /// Draws what every head of every block looks at in the first characters of `ids`.
-pub fn draw_attention(model: &Model, vocab: &Vocab, ids: &Tensor, path: &Path) -> Result<()> {
+pub fn draw_attention(model: &Model, vocab: &Vocab, ids: &Tensor, flags: &Flags) -> Result<()> {
+    if flags.no_plot {
+        return Ok(());
+    }
     let _guard = tch::no_grad_guard();
-    let idx = ids.narrow(0, 0, MAP_TOKENS.min(ids.size()[0]).min(BLOCK_SIZE)).unsqueeze(0); // (1, T)
-    let pos = Tensor::arange(idx.size()[1], (Kind::Int64, idx.device()));
-    let tok_emb = model.token_embedding_table.forward(&idx);
-    let mut x = tok_emb + model.position_embedding_table.forward(&pos);
+    let idx = ids.i(..MAP_TOKENS.min(ids.size()[0]).min(BLOCK_SIZE)).unsqueeze(0); // (1, T)
+    let pos = Tensor::arange(idx.size()[1], (Kind::Int64, idx.device())); // (T)
+    let tok_emb = idx.apply(&model.token_embedding_table); // (1, T) → (1, T, C)
+    let mut x = tok_emb + pos.apply(&model.position_embedding_table); // (1, T, C)
 
     let tokens: Vec<String> = Vec::<i64>::try_from(idx.squeeze_dim(0))?
         .iter()
@@ -51,15 +46,16 @@ pub fn draw_attention(model: &Model, vocab: &Vocab, ids: &Tensor, path: &Path) -
         .collect();
     let mut maps = Vec::new();
     for (layer, block) in model.blocks.iter().enumerate() {
-        let seen = block.ln_1.forward(&x);
+        let seen = x.apply(&block.ln_1);
         for (head, attention) in block.sa.heads.iter().enumerate() {
             let weights = Vec::<Vec<f64>>::try_from(attention.weights(&seen).squeeze_dim(0))?;
             let title = format!("block {}, head {}", layer + 1, head + 1);
             maps.push(AttentionMap { title, tokens: tokens.clone(), weights });
         }
-        x = block.forward(&x, false);
+        x = x.apply(block);
     }
-    attention_maps(path, &maps, N_HEAD as usize)?;
+    let path = flags.out()?.join("attention.svg");
+    attention_maps(&path, &maps, N_HEAD as usize)?;
     println!("\nattention maps: {}", path.display());
     Ok(())
 }

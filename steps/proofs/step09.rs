@@ -1,99 +1,68 @@
-// One step by hand and the same step fused; and how many numbers decay.
+// A step of ours beside one of libtorch's fused AdamW; and how many numbers decay.
 
-use super::{AdamW, DataLoader, Gpt};
+use super::{AdamW, Args, BETAS, DataLoader, Gpt, WEIGHT_DECAY};
 use anyhow::Result;
-use lab::Table;
+use lab::{Log, Table, record};
 use std::time::Instant;
-use tch::nn::{self, OptimizerConfig};
 use tch::{Device, Kind, Tensor};
+use tch_ext::optim::FusedAdamW;
 
-const REPETITIONS: usize = 5;
+const STEPS: usize = 5;
+const LR: f64 = 1e-3;
 
-pub fn print(
-    model: &Gpt,
-    [at_init, loss]: [f64; 2],
-    floor: Option<f64>,
-    train: &mut DataLoader,
-) -> Result<()> {
+pub fn print(model: &Gpt, train: &mut DataLoader, _: &Args, _: &Log) -> Result<()> {
     let (x, y) = train.next_batch();
     model.loss(&x, &y).backward();
     let parameters = model.vs.trainable_variables();
-    let (by_hand, fused) = (one_step(&parameters, true)?, one_step(&parameters, false)?);
-
+    let (ours, fused) = (copies(&parameters), copies(&parameters));
+    let decays = |p: &Tensor| if p.dim() >= 2 { WEIGHT_DECAY } else { 0.0 };
+    let mut by_hand = AdamW::new(ours.iter().map(Tensor::shallow_clone).collect());
+    let mut libtorchs = FusedAdamW::new(&fused, BETAS, decays);
+    let (mut ms, mut fused_ms) = (f64::INFINITY, f64::INFINITY);
+    for _ in 0..STEPS {
+        let by_hand = || {
+            by_hand.step(LR);
+            Ok(())
+        };
+        ms = ms.min(time(&ours, by_hand)?);
+        fused_ms = fused_ms.min(time(&fused, || Ok(libtorchs.step(LR)?))?);
+    }
     println!("a step of AdamW over {} tensors:", parameters.len());
-    println!("  by hand      {:>8.2} ms", by_hand.ms);
-    println!("  tch's AdamW  {:>8.2} ms", tchs_own(model, &parameters)?);
-    println!("  fused        {:>8.2} ms\n", fused.ms);
+    println!("  by hand      {:>8} ms", record::masked("by_hand_ms", format!("{ms:.2}")));
+    println!("  fused        {:>8} ms\n", record::masked("fused_ms", format!("{fused_ms:.2}")));
 
     let mut table = Table::new();
-    let (v, t, c) = (model.config.vocab_size, model.config.block_size, model.config.n_embd);
-    let n_layer = model.config.n_layer;
-    let [matrices, vectors] = AdamW::new(parameters, false).groups;
-    let count = |params: &[Tensor]| params.iter().map(|p| p.numel() as i64).sum();
-    let decayed = (v + t) * c + n_layer * 12 * c * c;
-    table.equal("decayed: (V + T)·C + L·12C²", decayed, count(&matrices.params));
-    table.equal("in so many tensors: 2 + 4L", 2 + 4 * n_layer, matrices.params.len() as i64);
-    let not_decayed = n_layer * 13 * c + 2 * c;
-    table.equal("not decayed: L·13C + 2C", not_decayed, count(&vectors.params));
-    table.equal("in so many tensors: 8L + 2", 8 * n_layer + 2, vectors.params.len() as i64);
+    let (c, n_layer) = (model.config.n_embd, model.config.n_layer);
+    let vectors = parameters.iter().filter(|p| p.dim() < 2).map(|p| p.numel() as i64).sum();
+    table.equal("numbers that do not decay: L·13C + 2C", n_layer * 13 * c + 2 * c, vectors);
     // Both round to float32, which has 24 bits: 6e-8, a few times.
-    table.below("a step by hand, against fused", 1e-5, relative(&by_hand.moved, &fused.moved));
-    table
-        .below("loss after training < at init", at_init, loss)
-        .unless(floor.is_none().then_some("another text"));
-    if let Some(floor) = floor {
-        table.above("loss after training > the corpus's floor", floor, loss);
-    }
+    let moved = |now: &[Tensor]| flat(now) - flat(&parameters);
+    table.below("five steps by hand, against fused", 1e-5, relative(&moved(&ours), &moved(&fused)));
     table.print();
     Ok(())
 }
 
-struct Step {
-    ms: f64,
-    moved: Tensor, // by how much the first step moves each parameter
-}
-
-/// A first step on copies of the parameters, and the least time of a few more.
-fn one_step(parameters: &[Tensor], by_hand: bool) -> Result<Step> {
-    let copy = |p: &Tensor| p.detach().copy().set_requires_grad(true);
-    let copies: Vec<Tensor> = parameters.iter().map(copy).collect();
-    let flat = |tensors: &[Tensor]| {
-        Tensor::cat(&tensors.iter().map(|t| t.detach().flatten(0, -1)).collect::<Vec<_>>(), 0)
-    };
-    let mut optimizer = AdamW::new(copies.iter().map(Tensor::shallow_clone).collect(), by_hand);
-    let (mut ms, mut moved) = (f64::INFINITY, None);
-    for _ in 0..REPETITIONS {
-        give_gradients(&copies, parameters); // a step has cleared them
-        let start = Instant::now();
-        optimizer.step(1e-3)?;
-        copies[0].double_value(&[0, 0]); // on a GPU: wait until it has happened
-        ms = ms.min(start.elapsed().as_secs_f64() * 1e3);
-        moved.get_or_insert_with(|| flat(&copies) - flat(parameters));
-    }
-    Ok(Step { ms, moved: moved.expect("at least one repetition") })
-}
-
-/// Lets the others have gradients like those of `parameters`.
-fn give_gradients(others: &[Tensor], parameters: &[Tensor]) {
-    for (other, parameter) in others.iter().zip(parameters) {
+/// Copies of the parameters, with copies of their gradients.
+fn copies(parameters: &[Tensor]) -> Vec<Tensor> {
+    let copy = |p: &Tensor| {
+        let copy = p.detach().copy().set_requires_grad(true);
         // The gradient of a sum of products is the other factor.
-        (other * parameter.grad()).sum(Kind::Float).backward();
-    }
+        (&copy * p.grad()).sum(Kind::Float).backward();
+        copy
+    };
+    parameters.iter().map(copy).collect()
 }
 
-/// What tch's optimizer, which is PyTorch's without fusion, takes; on a model of the same size.
-fn tchs_own(model: &Gpt, parameters: &[Tensor]) -> Result<f64> {
-    let other = Gpt::new(model.config, parameters[0].device());
-    give_gradients(&other.vs.trainable_variables(), parameters);
-    let mut optimizer = nn::AdamW::default().build(&other.vs, 1e-3)?;
-    let mut ms = f64::INFINITY;
-    for _ in 0..REPETITIONS {
-        let start = Instant::now();
-        optimizer.step();
-        other.wte.ws.double_value(&[0, 0]);
-        ms = ms.min(start.elapsed().as_secs_f64() * 1e3);
-    }
-    Ok(ms)
+fn time(parameters: &[Tensor], step: impl FnOnce() -> Result<()>) -> Result<f64> {
+    let start = Instant::now();
+    step()?;
+    parameters[0].double_value(&[0, 0]); // on a GPU: wait until it has happened
+    Ok(start.elapsed().as_secs_f64() * 1e3)
+}
+
+/// All tensors as one vector.
+fn flat(tensors: &[Tensor]) -> Tensor {
+    Tensor::cat(&tensors.iter().map(|t| t.detach().flatten(0, -1)).collect::<Vec<_>>(), 0)
 }
 
 /// How far `a` is from `b`, as a share of `b`'s size.

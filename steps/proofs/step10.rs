@@ -1,54 +1,54 @@
 // The gradient of a whole batch, and of the same batch in parts.
 
-use super::{Args, DataLoader, Gpt, backward};
+use super::{Args, DataLoader, Gpt, accumulate_grads};
 use anyhow::Result;
-use lab::Table;
+use lab::{Log, Table, record};
 use tch::{Device, Kind, Tensor};
 
-pub fn print(
-    model: &Gpt,
-    [at_init, loss]: [f64; 2],
-    floor: Option<f64>,
-    train: &mut DataLoader,
-    args: &Args,
-) -> Result<()> {
+const WHOLE: i64 = 16;
+const PARTS: i64 = 5; // 5 + 5 + 5 + 1
+
+pub fn print(model: &Gpt, train: &mut DataLoader, args: &Args, _: &Log) -> Result<()> {
     // On a fresh model, whose gradient is large, and in float32, so that rounding does not blur it.
     tch::manual_seed(args.lab.seed.into());
     let fresh = Gpt::new(model.config, args.lab.device);
-    let (whole_batch, micro_batch) = (10.min(2 * train.batch_size), 4.min(train.batch_size));
-    let mut of = |micro_batch| {
-        (train.position, train.batch_size) = (0, micro_batch);
-        backward(&fresh, train, whole_batch);
-        gradient(&fresh)
-    };
-    let (whole, parts) = (of(whole_batch), of(micro_batch));
-    let without_shares = without_shares(&fresh, train, whole_batch);
+    let (whole, whole_mb) = in_parts(&fresh, train, WHOLE)?;
+    let (parts, parts_mb) = in_parts(&fresh, train, PARTS)?;
+    let without_shares = without_shares(&fresh, train);
+    println!(
+        "{WHOLE} sequences at once take {} MB, {PARTS} at a time {} MB\n",
+        record::masked("whole_mb", format!("{whole_mb:.0}")),
+        record::masked("parts_mb", format!("{parts_mb:.0}")),
+    );
 
     let mut table = Table::new();
-    let n = (whole_batch as f64 / micro_batch as f64).ceil();
-    let name = format!("{whole_batch} at once and {micro_batch} at a time: gradients differ by");
     // Both sum in float32, in another order.
-    table.below(&name, 1e-5, norm(&(&whole - &parts)) / norm(&whole));
-    table.near(
-        "without the shares it is too long: n times",
-        n,
-        norm(&without_shares) / norm(&whole),
-        0.5,
-    );
-    table.below("loss after training < at init", at_init, loss).unless(args.lab.excuse());
-    if let Some(floor) = floor {
-        table.above("loss after training > the corpus's floor", floor, loss);
-    }
+    let difference = norm(&(&whole - &parts)) / norm(&whole);
+    let name = format!("gradients of {WHOLE} at once and of {PARTS} at a time");
+    table.below(&name, 1e-5, difference);
+    let n = (WHOLE as f64 / PARTS as f64).ceil();
+    let too_long = norm(&without_shares) / norm(&whole);
+    table.near("without the shares it is too long: n times", n, too_long, 0.5);
     table.print();
     Ok(())
 }
 
+/// The gradient of the first sequences, so many at a time, and the memory at its peak in MB.
+fn in_parts(model: &Gpt, train: &mut DataLoader, micro_batch: i64) -> Result<(Tensor, f64)> {
+    let device = model.vs.device();
+    (train.position, train.batch_size) = (0, micro_batch);
+    tch_ext::memory::reset_peak(device)?;
+    accumulate_grads(model, train, WHOLE);
+    let mb = tch_ext::memory::peak(device)? as f64 / 1e6;
+    Ok((gradient(model), mb))
+}
+
 /// What build-nanogpt warns of: the micro-batches' mean losses simply added.
-fn without_shares(model: &Gpt, train: &mut DataLoader, sequences: i64) -> Tensor {
+fn without_shares(model: &Gpt, train: &mut DataLoader) -> Tensor {
     train.position = 0;
-    let mut left = sequences;
+    let mut left = WHOLE;
     while left > 0 {
-        let b = left.min(train.batch_size);
+        let b = left.min(PARTS);
         let (x, y) = train.next_batch(b);
         model.loss(&x, &y).backward();
         left -= b;

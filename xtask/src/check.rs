@@ -15,8 +15,8 @@ use rayon::{
 };
 
 use crate::{
-    compare::{self, Difference},
-    record::{self, Programs, RECORDED},
+    compare::{Difference, Record},
+    record::{self, Programs, RECORD, RECORDED},
     runs::{self, Run},
     workspace,
 };
@@ -26,9 +26,9 @@ const MOST_AT_ONCE: usize = 4;
 
 /// Run steps and their variations again and compare with what is recorded
 ///
-/// Words, counts and marks must be the same, losses and other measured numbers near; times, speeds and
-/// sampled text are not compared. A variation must still show what its patch says. Several run at once,
-/// with one thread each. Exit code 1 if anything differs.
+/// Of the values in `record.json`, counts and verdicts must be the same, losses and other measured numbers
+/// near; times, speeds and sampled text are not compared. A variation must still show what its patch says.
+/// Several run at once, with one thread each. Exit code 1 if anything differs.
 #[derive(Args)]
 pub struct Check {
     /// What to check: step02 with its variations, step02-no_mask alone; everything by default
@@ -93,11 +93,12 @@ impl Check {
         // many times as long, and a check may well run beside other things.
         let outcome = programs.run(run, Some(1))?;
         let folder = run.folder(&self.recorded);
-        let path = folder.join("output.txt");
-        let recorded = fs::read_to_string(&path).with_context(|| {
+        let path = folder.join(RECORD);
+        let recorded = fs::read(&path).with_context(|| {
             format!("it is not recorded yet: `cargo xtask record {}`", run.name())
         })?;
-        let differences = compare::differences(&recorded, &outcome.output);
+        let now = outcome.file(RECORD).context("it writes no record.json")?;
+        let differences = Record::parse(&recorded)?.differences(&Record::parse(now)?);
         ensure!(differences.is_empty(), "{}", show(&path, &differences));
         for (name, _) in outcome.files.iter().filter(|_| run.variation.is_none()) {
             ensure!(folder.join(name).exists(), "it writes {name}, which is not recorded");
@@ -108,11 +109,6 @@ impl Check {
 
 fn show(path: &Path, differences: &[Difference]) -> String {
     let path = path.strip_prefix(workspace()).unwrap_or(path).display();
-    let mut shown = Vec::new();
-    for Difference { line, recorded, now } in differences {
-        shown.push(format!("{path}:{line}"));
-        shown.push(format!("  recorded: {}", recorded.as_deref().unwrap_or("(no such line)")));
-        shown.push(format!("  now:      {}", now.as_deref().unwrap_or("(no such line)")));
-    }
-    shown.join("\n")
+    let shown: Vec<String> = differences.iter().map(Difference::to_string).collect();
+    format!("{path}:\n{}", shown.join("\n"))
 }

@@ -9,6 +9,7 @@ mod git;
 mod gpu_pack;
 mod lecture;
 mod propagate;
+mod readme;
 mod record;
 mod runs;
 mod setup;
@@ -38,6 +39,7 @@ enum Command {
     Propagate(propagate::Propagate),
     Edition(edition::Edition),
     Record(record::Record),
+    Readme(readme::Readme),
     Check(check::Check),
     Book(book::Book),
     GpuPack(gpu_pack::GpuPack),
@@ -61,6 +63,7 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Propagate(propagate) => propagate.run().map(|()| ExitCode::SUCCESS),
         Command::Edition(edition) => edition.run().map(|()| ExitCode::SUCCESS),
         Command::Record(record) => record.run().map(|()| ExitCode::SUCCESS),
+        Command::Readme(readme) => readme.run().map(|()| ExitCode::SUCCESS),
         Command::Check(check) => check.run(),
         Command::Book(book) => book.run(),
         Command::GpuPack(pack) => pack.run().map(|()| ExitCode::SUCCESS),

@@ -23,6 +23,9 @@ use crate::{
 /// Where the records are, from the repository's root.
 pub const RECORDED: &str = "book/recorded";
 
+/// What a run says of itself, as data: see `lab`'s module of that name.
+pub const RECORD: &str = "record.json";
+
 /// What all recorded runs start from: the default of `--seed`.
 const SEED: i64 = 1337;
 
@@ -142,9 +145,9 @@ pub fn rustc() -> Option<String> {
 /// Writes a record, each file whole or not at all, and removes what an earlier one has left there.
 fn write(folder: &Path, run: &Run, outcome: &Outcome) -> Result<()> {
     let mut files: Vec<(&str, Vec<u8>)> = vec![("output.txt", outcome.output.clone().into_bytes())];
-    if run.variation.is_none() {
-        files.extend(outcome.files.iter().map(|(name, content)| (name.as_str(), content.clone())));
-    }
+    // Of a variation the book shows no pictures.
+    let kept = outcome.files.iter().filter(|(name, _)| run.variation.is_none() || name == RECORD);
+    files.extend(kept.map(|(name, content)| (name.as_str(), content.clone())));
     files.push(("run.toml", circumstances(run, outcome).into_bytes()));
     for (name, content) in &files {
         files::write_atomically(&folder.join(name), |file| Ok(file.write_all(content)?))?;
@@ -180,4 +183,37 @@ fn remove_others(recorded: &Path, runs: &[Run]) -> Result<()> {
         println!("removed {}: there is no such step or patch", folder.display());
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::Value;
+
+    /// What a terminal of 80 columns wraps is hard to read. Not held to it are what a model writes, step04's lists
+    /// of the tokens of a sentence, and the sizes of a large model.
+    #[test]
+    fn what_is_recorded_is_not_too_wide() {
+        let is_list = |line: &str| {
+            line.starts_with("ours: [") || line.starts_with("  \"") || line.starts_with("Config {")
+        };
+        let (mut seen, mut wide) = (0, Vec::new());
+        for folder in fs::read_dir(workspace().join(RECORDED)).unwrap() {
+            let folder = folder.unwrap().path();
+            let record: Value =
+                serde_json::from_slice(&fs::read(folder.join(RECORD)).unwrap()).unwrap();
+            let samples = record["samples"].as_array().unwrap();
+            let written = samples.iter().map(|sample| sample.as_str().unwrap());
+            let written = written.collect::<Vec<_>>().join("\n");
+            for line in fs::read_to_string(folder.join("output.txt")).unwrap().lines() {
+                seen += 1;
+                let is_exempt = is_list(line) || written.contains(line);
+                if line.chars().count() > 80 && !is_exempt {
+                    wide.push(format!("{}: {line}", folder.display()));
+                }
+            }
+        }
+        assert!(seen > 500, "{seen}");
+        assert!(wide.is_empty(), "{}", wide.join("\n"));
+    }
 }

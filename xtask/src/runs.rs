@@ -25,9 +25,15 @@ pub struct Run {
 pub struct Outcome {
     /// As printed without a terminal.
     pub output: String,
-    /// The files that it wrote, by name: `metrics.csv` and plots.
+    /// The files that it wrote, by name: `record.json`, `metrics.csv` and plots.
     pub files: Vec<(String, Vec<u8>)>,
     pub seconds: f64,
+}
+
+impl Outcome {
+    pub fn file(&self, name: &str) -> Option<&[u8]> {
+        self.files.iter().find(|(file, _)| file == name).map(|(_, content)| content.as_slice())
+    }
 }
 
 impl Run {

@@ -15,7 +15,7 @@ use repository::{Repository, copy};
 use tempfile::TempDir;
 
 /// A lesson adds no more lines than this, its header and its proof not counted.
-const LIMIT: usize = 130;
+const LIMIT: usize = 80;
 
 #[test]
 fn a_lesson_is_small() {
@@ -104,7 +104,7 @@ fn a_middle_commit_builds_runs_and_passes_its_tests() {
     let output = cargo(&folder, target.path(), &run);
     let said = String::from_utf8_lossy(&output.stdout);
     assert!(said.contains("predicted"), "{said}");
-    assert!(said.contains("parameters, one head"), "{said}");
+    assert!(said.contains("parameters: "), "{said}");
     let output = cargo(&folder, target.path(), &["test", "--test", "lesson"]);
     let said = String::from_utf8_lossy(&output.stdout);
     assert!(said.contains("step02::"), "{said}");
@@ -196,7 +196,7 @@ fn double_precision_is_made_on_the_cpu() {
             }
         }
     }
-    assert!(seen > 15, "{seen}");
+    assert!(seen >= 5, "{seen}");
     let rounding = fs::read_to_string(folder.join("patches/step08-rounding.patch")).unwrap();
     assert!(rounding.contains("Tensor::randn([rows, columns], (Kind::Float, Device::Cpu))"));
 }

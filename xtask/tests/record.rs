@@ -32,8 +32,11 @@ fn a_record_is_whole_and_a_change_in_it_is_found() {
         names.sort();
         names
     };
-    assert_eq!(files("step00"), ["loss.svg", "metrics.csv", "output.txt", "run.toml"]);
-    assert_eq!(files("step00-zero_grad"), ["output.txt", "run.toml"]);
+    assert_eq!(
+        files("step00"),
+        ["loss.svg", "metrics.csv", "output.txt", "record.json", "run.toml"]
+    );
+    assert_eq!(files("step00-zero_grad"), ["output.txt", "record.json", "run.toml"]);
     let run = fs::read_to_string(folder("step00-zero_grad").join("run.toml")).unwrap();
     for line in [
         "command = \"cargo run --bin step00_tensors\"",
@@ -47,15 +50,14 @@ fn a_record_is_whole_and_a_change_in_it_is_found() {
     let check = xtask(&["check", "step00"], recorded.path());
     assert!(check.status.success(), "{}{}", text(&check.stdout), text(&check.stderr));
 
-    let path = folder("step00").join("output.txt");
-    let output = fs::read_to_string(&path).unwrap();
-    fs::write(&path, output.replace("shape [100]", "shape [101]")).unwrap();
+    let path = folder("step00").join("record.json");
+    let record = fs::read_to_string(&path).unwrap();
+    fs::write(&path, record.replace("\"text\": \"ok\"", "\"text\": \"NO\"")).unwrap();
     let check = xtask(&["check", "step00"], recorded.path());
     assert_eq!(check.status.code(), Some(1));
     let said = text(&check.stdout);
-    assert!(said.contains("output.txt:2\n"), "{said}");
-    assert!(said.contains("recorded: x is a tensor of shape [101], of Float, on Cpu\n"), "{said}");
-    assert!(said.contains("now:      x is a tensor of shape [100], of Float, on Cpu\n"), "{said}");
+    assert!(said.contains("record.json:\n"), "{said}");
+    assert!(said.contains("  w.verdict\n    recorded: NO\n    now:      ok\n"), "{said}");
     assert!(text(&check.stderr).contains("cargo xtask record step00"));
 }
 

@@ -1,7 +1,8 @@
 //! Our side: the training step of step10's `fit`, timed.
 
 use super::{
-    AdamW, BETAS, Config, DataLoader, EPS, Gpt, MAX_NORM, Precision, WEIGHT_DECAY, backward,
+    BETAS, Config, DataLoader, Gpt, MAX_NORM, Precision, WEIGHT_DECAY, accumulate_grads,
+    clip_grad_norm,
 };
 use crate::job::{self, Answer, Job, Size};
 use anyhow::{Context, Result, ensure};
@@ -9,6 +10,7 @@ use lab::Rng;
 use serde::{Deserialize, Serialize};
 use std::{fs, path::Path, time::Instant};
 use tch::{Cuda, Device, Kind, Tensor};
+use tch_ext::optim::{FusedAdamW, clear_grads};
 
 const SEED: u32 = 1337;
 
@@ -24,8 +26,8 @@ pub struct Optimizer {
 
 impl Default for Optimizer {
     fn default() -> Self {
-        let (betas, eps, weight_decay, max_norm) = (BETAS, EPS, WEIGHT_DECAY, MAX_NORM);
-        Self { lr: 6e-4, betas, eps, weight_decay, max_norm }
+        let (betas, weight_decay, max_norm) = (BETAS, WEIGHT_DECAY, MAX_NORM);
+        Self { lr: 6e-4, betas, eps: 1e-8, weight_decay, max_norm } // eps is FusedAdamW's
     }
 }
 
@@ -91,15 +93,19 @@ fn train(mut model: Gpt, tokens: Tensor, job: &Job) -> Result<(Vec<f64>, Vec<f64
         job::Precision::Tf32 => Precision::Tf32,
         job::Precision::Bf16 => Precision::Bfloat16,
     };
-    let b = job.size.batch_size;
-    let mut train = DataLoader::new(tokens, b, job.size.sequence_length)?;
-    let mut optimizer = AdamW::new(model.vs.trainable_variables(), false);
+    model.precision.set_float32()?;
+    let (batch_size, sequence_length) = (job.size.batch_size, job.size.sequence_length);
+    let mut train = DataLoader { tokens, batch_size, sequence_length, position: 0 };
+    let parameters = model.vs.trainable_variables();
+    let decays = |p: &Tensor| if p.dim() >= 2 { WEIGHT_DECAY } else { 0.0 };
+    let mut optimizer = FusedAdamW::new(&parameters, BETAS, decays);
     let (mut ms, mut losses) = (Vec::new(), Vec::new());
     for _ in 0..job.warmup + job.steps {
         let begin = Instant::now();
-        losses.push(backward(&model, &mut train, b));
-        optimizer.clip_grad_norm();
+        losses.push(accumulate_grads(&model, &mut train, batch_size));
+        clip_grad_norm(&parameters);
         optimizer.step(job.optimizer.lr)?;
+        clear_grads(&parameters)?;
         wait(model.vs.device());
         ms.push(begin.elapsed().as_secs_f64() * 1e3);
     }

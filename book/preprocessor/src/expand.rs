@@ -108,10 +108,9 @@ fn output(library: &Library, words: &mut Words) -> Result<Block> {
 
 fn number(library: &Library, words: &mut Words) -> Result<String> {
     let name = words.bare("a step or a variation")?;
-    let first = words.skip("first");
-    let pattern = words.quoted("a pattern")?;
+    let value = words.bare("a value's name, such as loss@100")?;
     words.end()?;
-    recorded::number(library, name, first, pattern)
+    recorded::number(library, name, value)
 }
 
 fn plot(library: &Library, words: &mut Words) -> Result<Block> {

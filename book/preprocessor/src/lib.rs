@@ -23,8 +23,7 @@
 //! Within a line:
 //!
 //! ```text
-//! {{#number RUN "regex"}}            the first group of the last match in a run's output
-//! {{#number RUN first "regex"}}      of the first match
+//! {{#number RUN NAME}}               a value in the run's `record.json`, as it was printed: loss@100, parameters
 //! {{#lines STEP}}                    how many lines are new since the step before
 //! {{#ref step02}}                    a link to a chapter, with its title; or to a heading: glossary#logits
 //! \{{#...}}                          no directive

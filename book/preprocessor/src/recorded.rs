@@ -1,7 +1,6 @@
 //! What the steps and their variations printed when `cargo xtask record` ran them.
 
 use anyhow::{Context, Result, anyhow, ensure};
-use regex::RegexBuilder;
 use serde::Deserialize;
 
 use crate::{block::Block, directive::Excerpt, source::Library};
@@ -48,16 +47,32 @@ pub fn output(library: &Library, name: &str, excerpt: &Excerpt) -> Result<Block>
     Ok(Block::Output { machine: run.machine(), command: run.command, lines })
 }
 
-/// The first group of a pattern, in the first place or the last where it matches what a run printed.
-pub fn number(library: &Library, name: &str, first: bool, pattern: &str) -> Result<String> {
-    let text = file(library, name, "output.txt")?;
-    let regex = RegexBuilder::new(pattern).multi_line(true).build()?;
-    ensure!(regex.captures_len() > 1, "the pattern has no (group) around the number");
-    let mut matches = regex.captures_iter(&text);
-    let found = if first { matches.next() } else { matches.last() };
-    let found =
-        found.with_context(|| format!("nothing that {name} printed matches \"{pattern}\""))?;
-    let group =
-        found.get(1).with_context(|| format!("the (group) of \"{pattern}\" took no part"))?;
-    Ok(group.as_str().to_string())
+/// The values of a run, as `lab` records them.
+#[derive(Deserialize)]
+struct Record {
+    values: Vec<Value>,
+}
+
+#[derive(Deserialize)]
+struct Value {
+    name: String,
+    text: String,
+}
+
+/// What a run printed as the value of this name.
+pub fn number(library: &Library, run: &str, name: &str) -> Result<String> {
+    let record: Record = serde_json::from_str(&file(library, run, "record.json")?)
+        .with_context(|| format!("the record.json of {run}"))?;
+    let value = record.values.iter().find(|value| value.name == name);
+    let value =
+        value.with_context(|| format!("{run} has no value {name}{}", or_like_it(&record, name)))?;
+    Ok(value.text.trim().to_string())
+}
+
+/// The names that begin like this one.
+fn or_like_it(record: &Record, name: &str) -> String {
+    let stem: String = name.chars().take(4).collect();
+    let names = record.values.iter().map(|value| value.name.as_str());
+    let alike: Vec<&str> = names.filter(|name| name.starts_with(&stem)).take(8).collect();
+    if alike.is_empty() { String::new() } else { format!("; it has {}", alike.join(", ")) }
 }

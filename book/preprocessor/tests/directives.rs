@@ -148,9 +148,9 @@ fn an_output_names_its_command_and_machine() {
 }
 
 #[test]
-fn a_number_is_the_last_match_or_the_first() {
-    let text = "from {{#number step02 first \"val ([0-9.]+)\"}} to `{{#number step02 \"val ([0-9.]+) \\|$\"}}`.";
-    assert_eq!(filled(text), "from 4.25 to `1.50`.");
+fn a_number_is_a_value_of_the_record_as_it_was_printed() {
+    let text = "from {{#number step02 val@0}} to `{{#number step02 val@9}}` with {{#number step02 parameters}}.";
+    assert_eq!(filled(text), "from 4.25 to `1.50` with 3,481.");
 }
 
 #[test]
@@ -274,10 +274,10 @@ fn what_is_missing_is_named_with_file_and_line() {
             "there is no book/recorded/step01/output.txt; run `cargo xtask record`",
         ),
         ("{{#output step02 from \"nope\"}}", "no line contains \"nope\""),
-        ("{{#number step02 \"nope (.)\"}}", "nothing that step02 printed matches \"nope (.)\""),
-        ("{{#number step02 \"val\"}}", "the pattern has no (group)"),
-        ("{{#number step02 \"(val\"}}", "unclosed group"),
-        ("{{#number step02 val}}", "a pattern should stand, in quotes, where val does"),
+        ("{{#number step02 nope}}", "step02 has no value nope"),
+        ("{{#number step02 val@3}}", "step02 has no value val@3; it has val@0, val@9"),
+        ("{{#number step02-no_key val@0}}", "there is no book/recorded/step02-no_key/record.json"),
+        ("{{#number step02}}", "a value's name, such as loss@100 is missing"),
         ("{{#plot step02 nope.svg \"x\"}}", "there is no book/recorded/step02/nope.svg"),
         (
             "{{#plot step02 loss.svg}}",

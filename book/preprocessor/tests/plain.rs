@@ -116,7 +116,7 @@ fn a_variation_has_a_title_and_a_solution_its_output() {
 #[test]
 fn what_stands_within_a_line_stays_there() {
     assert_becomes(
-        "From {{#number step02 \"val ([0-9.]+)\"}}, {{#lines step02}} lines: see {{#ref glossary#key--query}}.",
+        "From {{#number step02 val@9}}, {{#lines step02}} lines: see {{#ref glossary#key--query}}.",
         "From 1.50, 8 lines: see *Key & query*.",
     );
 }

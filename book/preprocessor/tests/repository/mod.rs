@@ -107,6 +107,14 @@ index 1111111..2222222 100644
 
 const OUTPUT: &str = "corpus: fables\n\nstep 0 | val 4.25 | 3 < 4\nstep 9 | val 1.50 |\nend\n";
 
+const RECORD: &str = r#"{
+    "values": [
+        { "name": "val@0", "text": "4.25", "value": 4.25, "class": "tolerant", "tolerance": 0.01 },
+        { "name": "val@9", "text": " 1.50", "value": 1.5, "class": "tolerant", "tolerance": 0.01 },
+        { "name": "parameters", "text": "3,481", "value": 3481, "class": "exact" }
+    ]
+}"#;
+
 const RUN: &str = "command = \"cargo run --bin step02_two\"\ncpu = \"A CPU\"\ncores = 2\nseconds = 1.25\nargs = []\n";
 
 const SVG: &str = r##"<?xml version="1.0"?>
@@ -139,6 +147,7 @@ impl Repository {
         repository.write("src/rng.rs", "pub struct Rng;\n");
         repository.write("book/recorded/step02/output.txt", OUTPUT);
         repository.write("book/recorded/step02/run.toml", RUN);
+        repository.write("book/recorded/step02/record.json", RECORD);
         repository.write("book/recorded/step02/loss.svg", SVG);
         repository.write("book/recorded/step02-no_key/output.txt", "loss 9\n");
         let patched = format!("{RUN}patch = \"steps/patches/step02-no_key.patch\"\n");
