@@ -63,10 +63,12 @@ impl Record {
     }
 
     /// The values in which a run differs from this, the recorded one.
-    pub fn differences(&self, now: &Self) -> Vec<Difference> {
+    /// Measured numbers may be off by a share `rounding` of themselves (below 1: in all), if that is more than
+    /// their own tolerance.
+    pub fn differences(&self, now: &Self, rounding: f64) -> Vec<Difference> {
         let changed = self.values.iter().filter_map(|recorded| {
             let now = now.get(&recorded.name);
-            (!recorded.is_matched_by(now)).then(|| Difference::new(Some(recorded), now))
+            (!recorded.is_matched_by(now, rounding)).then(|| Difference::new(Some(recorded), now))
         });
         let new = now.values.iter().filter(|now| !now.is_masked() && self.get(&now.name).is_none());
         changed.chain(new.map(|now| Difference::new(None, Some(now)))).collect()
@@ -79,13 +81,15 @@ impl Value {
         matches!(self.class, Class::Masked)
     }
 
-    fn is_matched_by(&self, now: Option<&Self>) -> bool {
+    fn is_matched_by(&self, now: Option<&Self>, rounding: f64) -> bool {
         match self.class {
             Class::Masked => true,
             Class::Exact => now.is_some_and(|now| now.text == self.text),
             Class::Tolerant { tolerance } => {
                 let (number, now) = (self.number(), now.and_then(Self::number));
-                number.zip(now).is_some_and(|(number, now)| (number - now).abs() <= tolerance)
+                number.zip(now).is_some_and(|(number, now)| {
+                    (number - now).abs() <= tolerance.max(rounding * number.abs().max(1.0))
+                })
             }
         }
     }
@@ -123,7 +127,7 @@ mod tests {
         assert!(RECORDED.contains(from), "{from}");
         let record = |json: &str| Record::parse(json.as_bytes()).unwrap();
         let now = record(&RECORDED.replace(from, to));
-        let differences = record(RECORDED).differences(&now);
+        let differences = record(RECORDED).differences(&now, 0.0);
         differences.into_iter().map(|difference| difference.name).collect()
     }
 
@@ -159,7 +163,7 @@ mod tests {
         let record = |json: &str| Record::parse(json.as_bytes()).unwrap();
         let now = record(&RECORDED.replace("3,481", "3,482").replace("loss.verdict", "loss.mark"));
         let said: Vec<String> =
-            record(RECORDED).differences(&now).iter().map(Difference::to_string).collect();
+            record(RECORDED).differences(&now, 0.0).iter().map(Difference::to_string).collect();
         assert_eq!(said[0], "parameters\n  recorded: 3,481\n  now:      3,482");
         assert_eq!(said[1], "loss.verdict\n  recorded: ok\n  now:      (no such value)");
         assert_eq!(said[2], "loss.mark\n  recorded: (no such value)\n  now:      ok");

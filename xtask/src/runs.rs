@@ -61,6 +61,16 @@ impl Run {
         recorded.join(self.name())
     }
 
+    /// What keeps a check, on whatever processor, to the float32 in which the records were made: bfloat16 is the
+    /// default of later steps where the hardware is fast at it, and its rounding moves a loss by more than that
+    /// of another processor.
+    fn precision_of_the_record(&self) -> &'static [&'static str] {
+        let source = fs::read_to_string(workspace().join(self.step.program())).unwrap_or_default();
+        let chosen = self.args().iter().any(|arg| arg == "--precision");
+        let choosable = source.contains("precision: Option<Precision>");
+        if choosable && !chosen { &["--precision", "float32"] } else { &[] }
+    }
+
     /// Runs `program` in a folder of its own, on the CPU, which every machine has, and with so many
     /// threads as `threads` says, or else as OMP_NUM_THREADS or libtorch says.
     ///
@@ -75,6 +85,7 @@ impl Run {
             .args(self.args())
             .args(["--device", "cpu", "--out"])
             .arg(&out)
+            .args(threads.map_or(&[][..], |_| self.precision_of_the_record()))
             .current_dir(folder.path())
             .envs(threads.map(|threads| ("OMP_NUM_THREADS", threads.to_string())))
             .output()
