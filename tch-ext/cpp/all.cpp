@@ -3,6 +3,7 @@
 #include "attention.cpp"
 #include "autocast.cpp"
 #include "bridge.cpp"
+#include "distributed.cpp"
 #include "memory.cpp"
 #include "optim.cpp"
 #include "precision.cpp"

@@ -28,6 +28,8 @@ extern "C" tch_ext::Outcome tch_ext_random_state(tch_ext::Device device, at::Ten
 extern "C" tch_ext::Outcome tch_ext_set_random_state(
     tch_ext::Device device, const at::Tensor* state) {
   return tch_ext::guarded([&] {
-    with_generator(device, [&](at::Generator& generator) { generator.set_state(*state); });
+    // A copy, since libtorch reads a tensor that is a part of another from that one's beginning.
+    const at::Tensor whole = state->clone();
+    with_generator(device, [&](at::Generator& generator) { generator.set_state(whole); });
   });
 }

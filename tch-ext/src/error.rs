@@ -36,12 +36,21 @@ impl Outcome {
         if self.0.is_null() {
             return Ok(());
         }
-        // SAFETY: C++ alone makes an Outcome, and one that is not null is a C string.
-        let message = unsafe { CStr::from_ptr(self.0) }.to_string_lossy().into_owned();
-        // SAFETY: the string came from C++ and, `self` being consumed, is given back once.
-        unsafe { tch_ext_free_message(self.0) };
-        Err(Error(message))
+        // SAFETY: C++ alone makes an Outcome, and `self` is consumed.
+        Err(Error(unsafe { owned_text(self.0) }))
     }
+}
+
+/// A copy of a text that C++ has made for us, which is given back.
+///
+/// # Safety
+/// It came from `tch_ext::owned`, and is used here for the last time.
+pub(crate) unsafe fn owned_text(text: *mut c_char) -> String {
+    // SAFETY: as the caller promises, it is a C string.
+    let copy = unsafe { CStr::from_ptr(text) }.to_string_lossy().into_owned();
+    // SAFETY: as the caller promises, C++ made it, and it is given back once.
+    unsafe { tch_ext_free_message(text) };
+    copy
 }
 
 #[cfg(test)]

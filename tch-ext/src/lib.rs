@@ -13,6 +13,7 @@
 mod attention;
 mod autocast;
 mod device;
+pub mod distributed;
 mod error;
 pub mod memory;
 pub mod optim;

@@ -1,7 +1,10 @@
 //! A step of AdamW over all parameters in one operation, and gradients let go.
 
-use crate::{Error, error::Outcome, tensor::CTensor};
-use std::marker::PhantomData;
+use crate::{
+    Error,
+    error::Outcome,
+    tensor::{List, pointers},
+};
 use tch::Tensor;
 
 /// AdamW's hyper-parameters, by PyTorch's names.
@@ -80,6 +83,7 @@ pub struct FusedAdamW {
 /// Parameters that share a weight decay, and the running means of their gradients and of these' squares.
 struct Group {
     weight_decay: f64,
+    indices: Vec<usize>, // among all parameters
     params: Vec<Tensor>,
     exp_avgs: Vec<Tensor>,
     exp_avg_sqs: Vec<Tensor>,
@@ -93,18 +97,44 @@ impl FusedAdamW {
         weight_decay: impl Fn(&Tensor) -> f64,
     ) -> FusedAdamW {
         let mut groups: Vec<Group> = Vec::new();
-        for param in params {
+        for (param_index, param) in params.iter().enumerate() {
             let weight_decay = weight_decay(param);
             let found = groups.iter().position(|group| group.weight_decay == weight_decay);
             let index = found.unwrap_or_else(|| {
                 groups.push(Group::empty(weight_decay));
                 groups.len() - 1
             });
+            groups[index].indices.push(param_index);
             groups[index].params.push(param.shallow_clone());
             groups[index].exp_avgs.push(param.zeros_like());
             groups[index].exp_avg_sqs.push(param.zeros_like());
         }
         FusedAdamW { betas, groups, step: 0 }
+    }
+
+    /// How many steps it has taken.
+    pub fn steps(&self) -> i64 {
+        self.step
+    }
+
+    /// For an optimizer that goes on where another has stopped: after how many steps.
+    pub fn set_steps(&mut self, steps: i64) {
+        self.step = steps;
+    }
+
+    /// The running means by name, `exp_avg.0` and `exp_avg_sq.0` for parameter 0 and so on: handles, so that what
+    /// is written to one changes the optimizer.
+    pub fn state(&self) -> Vec<(String, Tensor)> {
+        let mut state = Vec::new();
+        for group in &self.groups {
+            for (index, (exp_avg, exp_avg_sq)) in
+                group.indices.iter().zip(group.exp_avgs.iter().zip(&group.exp_avg_sqs))
+            {
+                state.push((format!("exp_avg.{index}"), exp_avg.shallow_clone()));
+                state.push((format!("exp_avg_sq.{index}"), exp_avg_sq.shallow_clone()));
+            }
+        }
+        state
     }
 
     /// Takes a step down the gradients.
@@ -114,7 +144,7 @@ impl FusedAdamW {
     pub fn step(&mut self, lr: f64) -> Result<(), Error> {
         self.step += 1;
         let (beta1, beta2) = self.betas;
-        for Group { weight_decay, params, exp_avgs, exp_avg_sqs } in &mut self.groups {
+        for Group { weight_decay, params, exp_avgs, exp_avg_sqs, .. } in &mut self.groups {
             let grads: Vec<Tensor> = params.iter().map(Tensor::grad).collect();
             let step = Tensor::from(self.step as f32).to(params[0].device());
             let steps: Vec<Tensor> = params.iter().map(|_| step.shallow_clone()).collect();
@@ -127,7 +157,13 @@ impl FusedAdamW {
 
 impl Group {
     fn empty(weight_decay: f64) -> Group {
-        Group { weight_decay, params: vec![], exp_avgs: vec![], exp_avg_sqs: vec![] }
+        Group {
+            weight_decay,
+            indices: vec![],
+            params: vec![],
+            exp_avgs: vec![],
+            exp_avg_sqs: vec![],
+        }
     }
 }
 
@@ -143,22 +179,4 @@ pub fn clear_grads(params: &[Tensor]) -> Result<(), Error> {
     let params = pointers(params);
     // SAFETY: tch's pointers are valid as long as the tensors, which the caller has lent us.
     unsafe { tch_ext_clear_grads(List::of(&params)) }.into_result()
-}
-
-fn pointers(tensors: &[Tensor]) -> Vec<*const CTensor> {
-    tensors.iter().map(|tensor| tensor.as_ptr().cast()).collect()
-}
-
-/// A slice as C++ takes it.
-#[repr(C)]
-struct List<'a> {
-    tensors: *const *const CTensor,
-    count: usize,
-    borrowed: PhantomData<&'a [*const CTensor]>,
-}
-
-impl<'a> List<'a> {
-    fn of(pointers: &'a [*const CTensor]) -> List<'a> {
-        List { tensors: pointers.as_ptr(), count: pointers.len(), borrowed: PhantomData }
-    }
 }

@@ -49,7 +49,7 @@ fn what_is_no_state_is_refused_in_one_sentence() {
         ("another size", state.narrow(0, 0, 100), "state size"),
         ("another dtype", zeros(Kind::Float), "ByteTensor"),
         ("nonsense of the right form", zeros(Kind::Uint8), "Invalid"),
-        ("not contiguous", state.repeat([2]).slice(0, 0, None, 2), "contiguous"),
+        ("every second byte of two", state.repeat([2]).slice(0, 0, None, 2), "Invalid"),
         ("no tensor at all", Tensor::new(), "defined"),
     ] {
         let sentence = random::set_state(Device::Cpu, &tensor).unwrap_err().to_string();
@@ -65,4 +65,15 @@ fn a_device_that_is_not_there_is_named() {
     assert_eq!(sentence, "this libtorch was built without VULKAN");
     // Whether libtorch lacks CUDA or this machine has fewer GPUs.
     assert!(random::state(Device::Cuda(99)).is_err());
+}
+
+#[test]
+fn a_part_of_a_larger_tensor_is_a_state_too() {
+    let _turn = alone();
+    tch::manual_seed(3);
+    let first = random::state(Device::Cpu).unwrap();
+    let expected = draw();
+    let rows = Tensor::stack(&[random::state(Device::Cpu).unwrap(), first], 0);
+    random::set_state(Device::Cpu, &rows.get(1)).unwrap();
+    assert_eq!(draw(), expected);
 }
