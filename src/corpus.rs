@@ -105,12 +105,8 @@ impl Corpus {
             !train.is_empty() || !val.is_empty(),
             "the file is empty; name one with text in it"
         );
-        let blank = longest_blank(&train).max(longest_blank(&val));
-        ensure!(
-            blank <= LONGEST_BLANK,
-            "it has {} bytes of white space without a break; shorten that run",
-            grouped(blank as i64)
-        );
+        expect_breaks(&train)?;
+        expect_breaks(&val)?;
         if train.len() + val.len() < total {
             println!(
                 "{} is long: of its {} bytes, the first {} are to train on and {} after nine tenths to \
@@ -217,6 +213,23 @@ pub fn expect_batch(n: i64, b: i64, t: i64) -> Result<()> {
     Ok(())
 }
 
+/// Whether a text can be cut into the pieces that tokens do not run across: see [`LONGEST_BLANK`].
+///
+/// # Errors
+/// When a run of white space is too long.
+pub fn expect_breaks(text: &str) -> Result<()> {
+    if text.len() <= LONGEST_BLANK {
+        return Ok(());
+    }
+    let blank = longest_blank(text);
+    ensure!(
+        blank <= LONGEST_BLANK,
+        "it has {} bytes of white space without a break; shorten that run",
+        grouped(blank as i64)
+    );
+    Ok(())
+}
+
 /// What lines that say `<|endoftext|>` separate.
 fn documents(text: &str) -> Vec<String> {
     let mut documents = vec![String::new()];
@@ -232,9 +245,13 @@ fn documents(text: &str) -> Vec<String> {
 
 /// Documents one after the other, each with `<|endoftext|>` before it, without empty lines between them.
 fn begun<'a>(documents: impl Iterator<Item = &'a str>) -> String {
-    let documents = documents.map(|document| document.trim_end().trim_start_matches(['\n', '\r']));
-    let documents = documents.filter(|document| !document.is_empty());
+    let documents = documents.map(trimmed).filter(|document| !document.is_empty());
     documents.flat_map(|document| [END_OF_TEXT, document]).collect()
+}
+
+/// A document without empty lines around it.
+pub(crate) fn trimmed(document: &str) -> &str {
+    document.trim_end().trim_start_matches(['\n', '\r'])
 }
 
 /// Up to `most` bytes of text from the byte `from` on, without the character that either end cuts.

@@ -42,11 +42,11 @@ mod teller;
 use std::collections::BTreeSet;
 
 use anyhow::bail;
-use serde::{Deserialize, Serialize};
+use serde_json::json;
 
 use self::grammar::tell;
 use self::teller::{Memory, Source, Tale, Trouble};
-use crate::Rng;
+use crate::{Question, Rng};
 
 /// The seed of the training text, by custom.
 pub const TRAINING: u64 = 1;
@@ -163,28 +163,38 @@ pub fn stories(text: &str) -> impl Iterator<Item = &str> {
 // ---------------------------------------------------------------------------------------------------------------------
 // Questions
 
-/// A story that breaks off before its closing sentence, and four sentences, one of which can follow.
-///
-/// The fields are those of `hellaswag_val.jsonl`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Question {
-    pub ind: usize,
-    /// The story's title.
-    pub activity_label: String,
-    pub ctx_a: String,
-    /// Empty, as in those of HellaSwag's questions that break off between two sentences.
-    pub ctx_b: String,
-    /// The story so far. The endings follow after a space.
-    pub ctx: String,
-    pub split: String,
-    pub split_type: String,
-    /// The index of the right ending.
-    pub label: usize,
-    pub endings: [String; 4],
-    pub source_id: String,
+/// `n` questions of `seed`: stories that break off before their closing sentence, with the closing sentences of
+/// three other stories beside their own. Who has followed what the story is about knows the right one.
+pub fn plots(seed: u64, n: usize) -> Vec<Question> {
+    let mut rng = Rng::new(seed);
+    (0..n).map(|_| plot(&mut rng)).collect()
 }
 
-/// `n` questions of `seed`.
+/// A question about the next story.
+fn plot(rng: &mut Rng) -> Question {
+    let (ctx, right) = told(rng);
+    let mut wrong = BTreeSet::new();
+    while wrong.len() < 3 {
+        let (_, closing) = told(rng);
+        if closing != right {
+            wrong.insert(closing);
+        }
+    }
+    let mut endings: Vec<String> = wrong.into_iter().collect();
+    let label = rng.below(4) as usize;
+    endings.insert(label, right);
+    Question { ctx, endings: endings.try_into().expect("3 + 1 endings"), label }
+}
+
+/// The next story up to its closing sentence, and that.
+fn told(rng: &mut Rng) -> (String, String) {
+    let mut tale = Tale::new(Source::Dice(rng));
+    tell(&mut tale);
+    let Tale { story, closing, .. } = tale;
+    (story.text[..closing].trim_end().to_string(), first_line(&story.text[closing..]))
+}
+
+/// `n` questions of `seed`: stories that break off before their closing sentence.
 ///
 /// The right ending is the story's own. The wrong ones are told by the same choices after one thing in
 /// the story's memory (the same for all three) was exchanged for another of its list. So the four
@@ -192,29 +202,32 @@ pub struct Question {
 /// are impossible for who has.
 pub fn questions(seed: u64, n: usize) -> Vec<Question> {
     let mut rng = Rng::new(seed);
-    (0..n)
-        .map(|ind| {
-            loop {
-                if let Some(question) = question(&mut rng, seed, ind) {
-                    return question;
-                }
-            }
-        })
-        .collect()
+    std::iter::repeat_with(|| question(&mut rng)).flatten().take(n).collect()
 }
 
-/// Questions as a file of JSON lines.
-pub fn to_jsonl(questions: &[Question]) -> anyhow::Result<String> {
-    let mut lines = String::new();
-    for question in questions {
-        lines += &serde_json::to_string(question)?;
-        lines.push('\n');
-    }
-    Ok(lines)
+/// Questions about fables as a file of JSON lines, with all the fields of `hellaswag_val.jsonl`.
+pub fn to_jsonl(questions: &[Question]) -> String {
+    let lines = questions.iter().enumerate().map(|(ind, question)| {
+        let Question { ctx, endings, label } = question;
+        let line = json!({
+            "ind": ind,
+            "activity_label": first_line(ctx), // the title
+            "ctx_a": ctx,
+            "ctx_b": "", // as where HellaSwag breaks off between two sentences
+            "ctx": ctx,
+            "split": "val",
+            "split_type": "indomain",
+            "label": label,
+            "endings": endings,
+            "source_id": format!("fables~{ind}"),
+        });
+        format!("{line}\n")
+    });
+    lines.collect()
 }
 
 /// A question about the next story, or none if its closing sentence recalls nothing that could be exchanged.
-fn question(rng: &mut Rng, seed: u64, ind: usize) -> Option<Question> {
+fn question(rng: &mut Rng) -> Option<Question> {
     let mut tale = Tale::new(Source::Dice(rng));
     tell(&mut tale);
     let Tale { story, memory, closing, .. } = tale;
@@ -236,18 +249,7 @@ fn question(rng: &mut Rng, seed: u64, ind: usize) -> Option<Question> {
             }
         });
         let ctx = story.text[..closing].trim_end().to_string();
-        return Some(Question {
-            ind,
-            activity_label: story.text.lines().next()?.to_string(),
-            ctx_a: ctx.clone(),
-            ctx_b: String::new(),
-            ctx,
-            split: "val".to_string(),
-            split_type: "indomain".to_string(),
-            label,
-            endings,
-            source_id: format!("fables~{seed}~{ind}"),
-        });
+        return Some(Question { ctx, endings, label });
     }
     None
 }

@@ -1,4 +1,4 @@
-use crate::record;
+use crate::{ranks, record};
 use anyhow::{Context, Result, bail, ensure};
 use clap::{Arg, Args};
 use std::{
@@ -24,7 +24,7 @@ pub struct Flags {
     #[arg(long, default_value = "auto", value_parser = device)]
     pub device: Device,
 
-    /// How many processor cores to use [default: all]. Where other programs keep the cores busy, 1 can
+    /// How many processor cores to use [default: all; of several ranks each its share]. Where other programs keep the cores busy, 1 can
     /// be many times faster
     #[arg(long, value_name = "N", value_parser = threads)]
     threads: Option<i32>,
@@ -70,6 +70,13 @@ impl Flags {
         (self.corpus != "fables").then_some("another text")
     }
 
+    /// Gives a rank its share of the cores, if there are `ranks` on this machine and nobody has said otherwise.
+    pub(crate) fn share_cores(&self, ranks: usize) {
+        if self.threads.is_none() && std::env::var_os("OMP_NUM_THREADS").is_none() {
+            tch::set_num_threads((ranks::cores() / ranks).max(1) as i32);
+        }
+    }
+
     /// The folder for what the program writes, by default `out/<name of the program>`. Makes it, so
     /// that a folder which cannot be written is known before the training and not after it.
     pub fn out(&self) -> Result<PathBuf> {
@@ -77,17 +84,19 @@ impl Flags {
             let program = std::env::current_exe().unwrap_or_default();
             start_folder().join("out").join(program.file_stem().unwrap_or_default())
         });
-        fs::create_dir_all(&out).with_context(|| {
-            format!("cannot make the folder {}; choose another with --out", out.display())
-        })?;
-        record::begin(out.clone(), self);
+        if ranks::speaks() {
+            fs::create_dir_all(&out).with_context(|| {
+                format!("cannot make the folder {}; choose another with --out", out.display())
+            })?;
+            record::begin(out.clone(), self);
+        }
         Ok(out)
     }
 }
 
 /// Where paths of ours begin: the repository, if the program is started in one of its folders, else where
 /// it is started.
-fn start_folder() -> &'static Path {
+pub(crate) fn start_folder() -> &'static Path {
     let repository = Path::new(env!("CARGO_MANIFEST_DIR"));
     let below = |here: PathBuf| here != repository && here.starts_with(repository);
     if std::env::current_dir().is_ok_and(below) { repository } else { Path::new("") }
@@ -109,18 +118,20 @@ fn threads(text: &str) -> Result<i32> {
     Ok(threads)
 }
 
-/// The device of this name, if this machine and this libtorch have it.
+/// The device of this name, if this machine and this libtorch have it. Without a number it is a rank's own GPU.
 fn device(name: &str) -> Result<Device> {
     let gpus = Cuda::device_count() as usize;
+    let own = ranks::local_rank().unwrap_or(0);
     match name {
-        "auto" => Ok(Device::cuda_if_available()),
+        "auto" if gpus == 0 => Ok(Device::Cpu),
+        "auto" => device("cuda"),
         "cpu" => Ok(Device::Cpu),
         "mps" if tch::utils::has_mps() => Ok(Device::Mps),
         "mps" => bail!("this libtorch has no MPS; use --device cpu"),
         _ => {
             let number =
                 name.strip_prefix("cuda").context("choose auto, cpu, cuda, cuda:N or mps")?;
-            let number = number.strip_prefix(':').unwrap_or("0").parse();
+            let number = number.strip_prefix(':').map_or(Ok(own), str::parse);
             let number: usize = number.context("choose auto, cpu, cuda, cuda:N or mps")?;
             ensure!(
                 number < gpus,

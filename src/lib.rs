@@ -11,12 +11,19 @@
 //! | `Rng::new(args.lab.seed)` | the numbers that batches and samples are drawn with |
 //! | `expect_batch(n, b, t)` | a sentence, if a text is too short for a batch |
 //! | `expect_finite(&logits)` | the end of the program, in a sentence, if a model writes noise |
+//! | `lab::questions(&args.questions)` | what `--questions` names: fables or HellaSwag, with four endings each |
 //! | `Log::new(&args.lab)` | the progress bar, the aligned lines, `metrics.csv`, the plot |
+//! | `args.ranks.launch()`, `.join(&args.lab)` | several processes, and the `World` in which they sum and gather |
+//! | `Checkpoints::new(…)`, `.save(…)`, `.restore(…)` | tensors and JSON on disk, whole or not there |
+//! | `interrupted()` | whether somebody has pressed Ctrl-C |
 //! | `Weights::open(path)` | a GPT-2 checkpoint's tensors by name, checked before they are read |
 //! | `expect_gpt2_tokens(path, vocab_size)` | the certainty that a checkpoint's tokens are those of GPT-2 |
+//! | `Prefetch::new()` | what a thread reads while the model computes |
+//! | `args.data.shards("train", …)` | tokens on disk, checked before they are read |
 //! | `Table::new()` | what theory predicts beside what the program measured |
 //! | `record::measured(name, text)` | the text, and its value under that name in `record.json` |
 
+mod checkpoints;
 mod corpus;
 pub mod fables;
 mod finite;
@@ -26,22 +33,31 @@ mod memory;
 mod model;
 pub mod plot;
 mod precision;
+mod prefetch;
+pub mod questions;
+mod ranks;
 pub mod record;
 mod rng;
 mod run;
+mod shards;
 mod table;
 mod text;
 mod tokenizer;
 mod weights;
 
-pub use corpus::{Corpus, expect_batch};
+pub use checkpoints::{CheckpointFlags, Checkpoints, interrupted};
+pub use corpus::{Corpus, expect_batch, expect_breaks};
 pub use finite::expect_finite;
 pub use flags::Flags;
 pub use log::Log;
 pub use model::{BatchFlags, ModelFlags, Sampling, Size, print_samples};
 pub use precision::Precision;
+pub use prefetch::Prefetch;
+pub use questions::{Question, QuestionFlags, questions};
+pub use ranks::{RankFlags, Reducer, World};
 pub use rng::{Rng, RngState};
 pub use run::run;
+pub use shards::{DataFlags, ShardState, ShardWriter, Shards};
 pub use table::{Row, Table, grouped};
 pub use text::{print_sample, printable};
 pub use tokenizer::{END_OF_TEXT, Tokenizer};

@@ -1,17 +1,26 @@
-use crate::{Flags, grouped, plot::Plot, record, record::Kind, run};
+use crate::{
+    Flags, grouped,
+    plot::{Plot, save_panels},
+    ranks, record,
+    record::Kind,
+    run,
+};
 use anyhow::{Context, Result};
 use indicatif::{ProgressBar, ProgressStyle};
+use serde::{Deserialize, Serialize};
 use std::{
     collections::BTreeSet,
     fmt::Write as _,
+    fs,
     io::Write as _,
-    path::PathBuf,
+    path::{Path, PathBuf},
     time::{Duration, Instant},
 };
 use tch::nn::VarStore;
 
 /// Keeps a training loop's books: a progress bar on a terminal, one aligned line now and then,
-/// `metrics.csv`, the values in `record.json` and, at the end, the plot of the losses.
+/// `metrics.csv`, the values in `record.json` and, at the end, a plot: the losses in `loss.svg` or, of a run
+/// that answered questions, losses, accuracy and speed in `training.svg`.
 ///
 /// ```text
 /// step   120 | loss 2.4801 | val 2.5102 |  31.2 ms | 24,600 tok/s
@@ -23,6 +32,7 @@ pub struct Log {
     bar: ProgressBar,
     lines: Vec<Line>,
     losses: Vec<Losses>,
+    references: Vec<Reference>,
     since_line: Tally,
     all_steps: Tally,
     /// What this run's steps have taken, without the evaluations; `None` once a note says how long all will take.
@@ -42,7 +52,7 @@ pub struct Log {
 struct Line {
     run: String,
     step: usize,
-    values: Vec<(&'static str, f64)>,
+    values: Vec<(String, f64)>,
 }
 
 /// The training loss of every step of a run.
@@ -51,9 +61,19 @@ struct Losses {
     of_steps: Vec<f64>,
 }
 
+/// What another model has reached.
+struct Reference {
+    value: &'static str,
+    label: String,
+    y: f64,
+}
+
+/// The share of rightly answered questions that guessing gives, as each has four endings.
+const CHANCE: f64 = 0.25;
+
 /// What has happened since the last line.
-#[derive(Default)]
-struct Tally {
+#[derive(Clone, Default, Deserialize, Serialize)]
+pub(crate) struct Tally {
     steps: usize,
     tokens: i64,
     loss: f64,
@@ -61,7 +81,8 @@ struct Tally {
 }
 
 impl Log {
-    /// Makes the folder `--out` and starts `metrics.csv` in it.
+    /// Makes the folder `--out`, and sees that `metrics.csv` can be written there. What stands in it stays until
+    /// the first line.
     pub fn new(flags: &Flags) -> Result<Self> {
         let log = Self {
             out: flags.out()?,
@@ -70,6 +91,7 @@ impl Log {
             bar: ProgressBar::hidden(),
             lines: Vec::new(),
             losses: Vec::new(),
+            references: Vec::new(),
             since_line: Tally::default(),
             all_steps: Tally::default(),
             in_steps: None,
@@ -79,8 +101,20 @@ impl Log {
             chars_per_token: 1.0,
             validated: false,
         };
-        log.write_csv()?;
+        match fs::read_to_string(log.csv()) {
+            Ok(csv) => log.write(csv.trim_end())?,
+            Err(_) => log.write_csv()?,
+        }
         Ok(log)
+    }
+
+    /// The folder `--out`.
+    pub fn out(&self) -> &Path {
+        &self.out
+    }
+
+    fn csv(&self) -> PathBuf {
+        self.out.join("metrics.csv")
     }
 
     /// Prints how many parameters a model has, and where they live.
@@ -97,11 +131,48 @@ impl Log {
         let style = ProgressStyle::with_template(style).expect("the template is a constant");
         self.run = name.into();
         self.losses.push(Losses { run: name.into(), of_steps: Vec::new() });
-        self.bar = ProgressBar::new(steps as u64).with_style(style);
+        if ranks::speaks() {
+            self.bar = ProgressBar::new(steps as u64).with_style(style);
+        }
         self.since_line = Tally::default();
         self.all_steps = Tally::default();
         self.in_steps = Some(Duration::ZERO);
         self.last_event = Instant::now();
+    }
+
+    /// What the next line will say, for a run that is to go on from here.
+    pub(crate) fn since_line(&self) -> Tally {
+        self.since_line.clone()
+    }
+
+    /// Goes on with a run that had taken `step` steps: takes over what `metrics.csv` has of it up to there, but
+    /// for the judgement of that step, which is held again.
+    ///
+    /// # Errors
+    /// If `metrics.csv` is not what a log has written.
+    pub(crate) fn resume(&mut self, step: usize, since_line: Tally) -> Result<()> {
+        self.since_line = since_line;
+        let path = self.csv();
+        let csv = fs::read_to_string(&path).unwrap_or_default(); // without it there is nothing to take over
+        let lines =
+            csv_lines(&csv).with_context(|| format!("{} is no log of ours", path.display()))?;
+        for line in lines {
+            let is_before = line.step < step || line.step == step && line.get("loss").is_some();
+            if line.run == self.run && is_before {
+                self.take_over(line);
+            }
+        }
+        self.bar.set_position(step as u64);
+        Ok(())
+    }
+
+    fn take_over(&mut self, line: Line) {
+        line.record();
+        self.validated |= line.get("val").is_some();
+        if let (Some(loss), Some(losses)) = (line.get("loss"), self.losses.last_mut()) {
+            losses.of_steps.resize(line.step.max(losses.of_steps.len()), loss);
+        }
+        self.lines.push(line);
     }
 
     /// Counts one training step on `tokens` tokens. `loss` is its training loss in nats a token;
@@ -153,7 +224,7 @@ impl Log {
             all.push(("ms", tally.time.as_secs_f64() * 1e3 / tally.steps as f64));
             all.push(("tok/s", tally.tokens as f64 / tally.time.as_secs_f64()));
         }
-        let line = Line { run: self.run.clone(), step, values: all };
+        let line = Line::new(&self.run, step, &all);
         self.bar.suspend(|| println!("{}", line.text()));
         self.wrote(line)
     }
@@ -206,13 +277,39 @@ impl Log {
                  {per_char:.4} ± {char_error:.4} a character"
             )
         });
-        let values = vec![
+        let values = [
             ("val", val),
             ("val_error", error),
             ("val_per_char", per_char),
             ("val_per_char_error", char_error),
         ];
-        self.wrote(Line { run: self.run.clone(), step, values })
+        self.wrote(Line::new(&self.run, step, &values))
+    }
+
+    /// Prints how many of `questions` questions were answered rightly, as a share with its standard error, and
+    /// adds both to `metrics.csv`.
+    ///
+    /// # Panics
+    /// If there are no questions, or fewer than right answers.
+    pub fn accuracy(&mut self, step: usize, right: usize, questions: usize) -> Result<()> {
+        assert!(
+            right <= questions && questions > 0,
+            "{right} right answers to {questions} questions"
+        );
+        let n = questions as f64;
+        let share = right as f64 / n;
+        let error = (share * (1.0 - share) / n).sqrt();
+        self.bar.suspend(|| {
+            println!("step {step:>5} | hellaswag {right}/{questions} = {share:.4} ± {error:.4}")
+        });
+        let values = [("hellaswag", share), ("hellaswag_error", error), ("hellaswag_questions", n)];
+        self.wrote(Line::new(&self.run, step, &values))
+    }
+
+    /// Lets the plot of `value` (`"val"`, in nats a token, or `"hellaswag"`, a share) show what another model
+    /// has reached, as a level line. The number is added to the label.
+    pub fn reference(&mut self, value: &'static str, label: &str, y: f64) {
+        self.references.push(Reference { value, label: label.into(), y });
     }
 
     /// For a table's rows about what training reaches: see [`Flags::excuse`].
@@ -237,21 +334,32 @@ impl Log {
             "{what}, so the run ends here; what it logged is in {}. The usual causes: a learning rate that \
              is too high, no clipping of the gradient, numbers too large for float16, or weights that were \
              not finite to begin with",
-            self.out.join("metrics.csv").display()
+            self.csv().display()
         ))
     }
 
     /// Ends the log: draws every run's losses in nats a character, with the `floor` that no model can beat
-    /// where it is known, and says where the files are.
+    /// where it is known, and what else the plot shows; and says where the files are.
     pub fn finish(self, floor: Option<f64>) -> Result<()> {
         self.bar.finish_and_clear();
-        println!("\nmetrics: {}", self.out.join("metrics.csv").display());
-        if self.plot {
-            let path = self.out.join("loss.svg");
-            self.loss_plot(floor).save(&path)?;
-            println!("plot:    {}", path.display());
+        println!("\nmetrics: {}", self.csv().display());
+        if self.plot && ranks::speaks() {
+            println!("plot:    {}", self.draw(floor)?.display());
         }
         Ok(())
+    }
+
+    /// Draws the plot and returns its path.
+    fn draw(&self, floor: Option<f64>) -> Result<PathBuf> {
+        let losses = self.loss_plot(floor);
+        if self.lines.iter().all(|line| line.get("hellaswag").is_none()) {
+            let path = self.out.join("loss.svg");
+            losses.save(&path)?;
+            return Ok(path);
+        }
+        let path = self.out.join("training.svg");
+        save_panels(&path, &losses, &[self.accuracy_plot(), self.speed_plot()])?;
+        Ok(path)
     }
 
     fn loss_plot(&self, floor: Option<f64>) -> Plot {
@@ -270,10 +378,43 @@ impl Log {
                 plot.line(&format!("{run}, validation"), per_char(val));
             }
         }
+        self.add_references(&mut plot, "val", self.chars_per_token);
         if let Some(floor) = floor {
             plot.floor(&format!("floor {floor:.3}"), floor);
         }
         plot
+    }
+
+    fn accuracy_plot(&self) -> Plot {
+        let mut plot = Plot::new("step", "accuracy");
+        self.add_curves(&mut plot, "hellaswag");
+        plot.level(&format!("chance {CHANCE:.2}"), CHANCE);
+        self.add_references(&mut plot, "hellaswag", 1.0);
+        plot.from_zero();
+        plot.legend_above();
+        plot
+    }
+
+    fn speed_plot(&self) -> Plot {
+        let mut plot = Plot::new("step", "tokens a second");
+        self.add_curves(&mut plot, "tok/s");
+        plot.from_zero();
+        plot
+    }
+
+    /// A curve for each run; a single one needs no name.
+    fn add_curves(&self, plot: &mut Plot, value: &str) {
+        for Losses { run, .. } in &self.losses {
+            let label = if self.losses.len() > 1 { run.as_str() } else { "" };
+            plot.line(label, self.curve(run, value));
+        }
+    }
+
+    fn add_references(&self, plot: &mut Plot, value: &str, unit: f64) {
+        for Reference { label, y, .. } in self.references.iter().filter(|r| r.value == value) {
+            let y = y / unit;
+            plot.level(&format!("{label} {y:.3}"), y);
+        }
     }
 
     fn curve(&self, run: &str, value: &str) -> Vec<(f64, f64)> {
@@ -282,8 +423,12 @@ impl Log {
     }
 
     fn write_csv(&self) -> Result<()> {
-        let names: BTreeSet<&str> =
-            self.lines.iter().flat_map(|line| line.values.iter().map(|(name, _)| *name)).collect();
+        let names: BTreeSet<&str> = self
+            .lines
+            .iter()
+            .flat_map(|line| &line.values)
+            .map(|(name, _)| name.as_str())
+            .collect();
         let mut csv = String::from("run,step");
         names.iter().for_each(|name| csv += &format!(",{name}"));
         for line in &self.lines {
@@ -293,10 +438,30 @@ impl Log {
                 csv += &line.get(name).map(|value| value.to_string()).unwrap_or_default();
             }
         }
-        let path = self.out.join("metrics.csv");
-        files::write_atomically(&path, |file| Ok(writeln!(file, "{csv}")?))
+        self.write(&csv)
+    }
+
+    fn write(&self, csv: &str) -> Result<()> {
+        if !ranks::speaks() {
+            return Ok(());
+        }
+        files::write_atomically(&self.csv(), |file| Ok(writeln!(file, "{csv}")?))
             .context("choose a folder that can be written with --out")
     }
+}
+
+/// The lines of a `metrics.csv`.
+fn csv_lines(csv: &str) -> Option<Vec<Line>> {
+    let mut rows = csv.lines();
+    let names: Vec<&str> = rows.next().unwrap_or_default().split(',').skip(2).collect();
+    rows.map(|row| {
+        let (run, rest) = row.split_once(',')?;
+        let (step, values) = rest.split_once(',')?;
+        let values = names.iter().zip(values.split(',')).filter(|(_, value)| !value.is_empty());
+        let values = values.map(|(name, value)| Some((*name, value.parse().ok()?)));
+        Some(Line::new(run, step.parse().ok()?, &values.collect::<Option<Vec<_>>>()?))
+    })
+    .collect()
 }
 
 /// A note, if `done` of all `steps` took some seconds and by their speed all will take minutes.
@@ -325,8 +490,13 @@ impl Losses {
 }
 
 impl Line {
+    fn new(run: &str, step: usize, values: &[(&str, f64)]) -> Self {
+        let values = values.iter().map(|(name, value)| (name.to_string(), *value)).collect();
+        Self { run: run.into(), step, values }
+    }
+
     fn get(&self, name: &str) -> Option<f64> {
-        self.values.iter().find(|(n, _)| *n == name).map(|(_, value)| *value)
+        self.values.iter().find(|(n, _)| n == name).map(|(_, value)| *value)
     }
 
     /// As much as a terminal of 80 columns has room for; `metrics.csv` has the rest.
@@ -334,7 +504,7 @@ impl Line {
         let mut text = format!("step {:>5}", self.step);
         for (name, value) in &self.values {
             let digits = digits(name, *value);
-            let part = match *name {
+            let part = match name.as_str() {
                 "ms" => format!(" | {digits:>6} ms"),
                 "tok/s" => format!(" | {digits:>7} tok/s"),
                 name => format!(" | {name} {digits}"),
@@ -348,14 +518,17 @@ impl Line {
     }
 
     fn record(&self) {
+        let questions = self.get("hellaswag_questions").unwrap_or(0.0) as usize;
         let values = self.values.iter().map(|(name, value)| {
-            let kind = match *name {
-                "lr" => Kind::Exact,
+            let kind = match name.as_str() {
+                "lr" | "hellaswag_questions" => Kind::Exact,
+                "hellaswag" => Kind::Accuracy { questions },
                 // A standard error and the norm of a single gradient hang on the last bits too much.
-                "norm" | "val_error" | "val_per_char_error" | "ms" | "tok/s" => Kind::Masked,
+                "norm" | "val_error" | "val_per_char_error" | "hellaswag_error" | "ms"
+                | "tok/s" => Kind::Masked,
                 _ => Kind::Measured,
             };
-            (kind, *name, digits(name, *value))
+            (kind, name.as_str(), digits(name, *value))
         });
         record::line(&self.run, self.step, values.collect());
     }
@@ -368,7 +541,7 @@ fn digits(name: &str, value: f64) -> String {
         "norm" => format!("{value:.2}"),
         "ms" if value < 10.0 => format!("{value:.2}"),
         "ms" => format!("{value:.1}"),
-        "tok/s" => grouped(value.round() as i64),
+        "tok/s" | "hellaswag_questions" => grouped(value.round() as i64),
         _ if value.abs() < 1e6 => format!("{value:.4}"),
         _ => format!("{value:.4e}"), // diverges, and would fill the line
     }
@@ -443,5 +616,63 @@ mod tests {
         let numbers: Vec<f64> = row.split(',').skip(2).map(|n| n.parse().unwrap()).collect();
         let error = (1.0f64 / 3.0).sqrt();
         assert_eq!(numbers, [2.0, error, 0.5, error / 4.0], "{csv}");
+    }
+
+    /// What a run of four steps leaves behind, evaluated at both ends if `answers` says so: its lines in
+    /// metrics.csv, and its pictures by name.
+    fn left_behind(answers: bool) -> (String, Vec<(String, String)>) {
+        let folder = tempfile::tempdir().unwrap();
+        let out = folder.path().to_str().unwrap();
+        let mut log = Log::new(&Flags::parsed(&["--out", out])).unwrap();
+        log.chars_per_token = 4.0;
+        log.reference("val", "GPT-2", 8.0);
+        log.reference("hellaswag", "GPT-2", 0.294463);
+        log.start("run", 4);
+        log.validation(0, &[4.0]).unwrap();
+        for step in 1..=4 {
+            log.step(4.0 / step as f64, 10);
+        }
+        log.line(4, &[]).unwrap();
+        if answers {
+            log.accuracy(4, 57, 200).unwrap();
+        }
+        log.finish(Some(0.125)).unwrap();
+        let files = std::fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().path());
+        let read = |path: PathBuf| {
+            let name = path.file_name().unwrap().to_str().unwrap().to_string();
+            (name, std::fs::read_to_string(path).unwrap())
+        };
+        let (csv, pictures) = files.map(read).partition(|(name, _)| name == "metrics.csv");
+        let csv: Vec<_> = csv;
+        (csv[0].1.clone(), pictures)
+    }
+
+    #[test]
+    fn right_answers_have_their_standard_error() {
+        let (csv, _) = left_behind(true);
+        let mut lines = csv.lines();
+        let names: Vec<&str> = lines.next().unwrap().split(',').collect();
+        let row: Vec<&str> = lines.last().unwrap().split(',').collect();
+        let value = |name| row[names.iter().position(|n| *n == name).unwrap()].parse::<f64>();
+        assert_eq!(value("hellaswag"), Ok(0.285));
+        assert_eq!(value("hellaswag_questions"), Ok(200.0));
+        assert!((value("hellaswag_error").unwrap() - 0.0319).abs() < 5e-5, "{csv}");
+    }
+
+    #[test]
+    fn a_run_that_answers_has_three_panels_and_another_has_its_losses() {
+        let (_, pictures) = left_behind(false);
+        let [(name, svg)] = &pictures[..] else { panic!("{pictures:?}") };
+        // 8 nats a token are 2 a character here.
+        assert!(name == "loss.svg" && svg.contains("GPT-2 2.000") && svg.contains("floor 0.125"));
+        assert!(!svg.contains("chance") && !svg.contains("0.294"), "{svg}");
+
+        let (_, pictures) = left_behind(true);
+        let [(name, svg)] = &pictures[..] else { panic!("{pictures:?}") };
+        assert_eq!(name, "training.svg");
+        for words in ["floor 0.125", "GPT-2 2.000", "chance 0.25", "GPT-2 0.294", "tokens a second"]
+        {
+            assert!(svg.contains(words), "no {words} in {svg}");
+        }
     }
 }

@@ -3,9 +3,11 @@
 use crate::{grouped, text::drawable};
 use anyhow::{Result, anyhow};
 use plotters::{coord::Shift, prelude::*};
-use std::{fmt::Display, ops::Range, path::Path};
+use std::{fmt::Display, iter, ops::Range, path::Path};
 
 const SIZE: (u32, u32) = (760, 420);
+/// The height of the panels below the first.
+const LOWER: u32 = 300;
 /// Text and axes: about as far from white as from a dark page.
 const INK: RGBColor = RGBColor(126, 126, 126);
 const FLOOR: RGBColor = RGBColor(205, 82, 82);
@@ -18,40 +20,81 @@ const CURVES: [RGBColor; 5] = [
     RGBColor(130, 130, 40),
 ];
 
-/// Curves over a common axis, perhaps with a floor that none of them can cross.
+/// Curves over a common axis, perhaps with a floor that none of them can cross, and other level lines.
 pub struct Plot {
     x_label: String,
     y_label: String,
     lines: Vec<(String, Vec<(f64, f64)>)>,
-    floor: Option<(String, f64)>,
+    levels: Vec<Level>,
+    from_zero: bool,
+    legend: SeriesLabelPosition,
+}
+
+/// A dashed line across the plot.
+struct Level {
+    label: String,
+    y: f64,
+    colour: RGBColor,
 }
 
 impl Plot {
     pub fn new(x_label: &str, y_label: &str) -> Self {
-        Self { x_label: x_label.into(), y_label: y_label.into(), lines: Vec::new(), floor: None }
+        Self {
+            x_label: x_label.into(),
+            y_label: y_label.into(),
+            lines: Vec::new(),
+            levels: Vec::new(),
+            from_zero: false,
+            legend: SeriesLabelPosition::UpperRight,
+        }
     }
 
-    /// Adds a curve through `points`, in the order given.
+    /// Adds a curve through `points`, in the order given. One without a label is not in the legend.
     pub fn line(&mut self, label: &str, points: Vec<(f64, f64)>) {
         self.lines.push((label.into(), points));
     }
 
-    /// Adds a dashed level line.
+    /// Adds a dashed level line that nothing crosses.
     pub fn floor(&mut self, label: &str, y: f64) {
-        self.floor = Some((label.into(), y));
+        self.levels.push(Level { label: label.into(), y, colour: FLOOR });
+    }
+
+    /// Adds a dashed level line to compare with.
+    pub fn level(&mut self, label: &str, y: f64) {
+        // The curves' colours from behind, so that they rarely meet.
+        let colour = CURVES[CURVES.len() - 1 - self.levels.len() % CURVES.len()];
+        self.levels.push(Level { label: label.into(), y, colour });
+    }
+
+    /// Lets the y-axis begin at 0.
+    pub fn from_zero(&mut self) {
+        self.from_zero = true;
+    }
+
+    /// Moves the legend to the left and makes room for it above, for curves that rise.
+    pub fn legend_above(&mut self) {
+        self.legend = SeriesLabelPosition::UpperLeft;
     }
 
     /// Draws the plot into an SVG file. Without points nothing but the axes is drawn.
     pub fn save(&self, path: &Path) -> Result<()> {
-        save_svg(path, SIZE, |area| self.draw(area))
+        save_svg(path, SIZE, |area| self.draw(area, xs([self])))
     }
 
-    fn draw(&self, area: &Area) -> Result<()> {
-        let xs = range(self.lines.iter().flat_map(|(_, points)| points).map(|point| point.0), 0.0);
-        let floor = self.floor.iter().map(|(_, y)| *y);
-        let ys = self.lines.iter().flat_map(|(_, points)| points).map(|point| point.1).chain(floor);
-        let ys = range(ys, 0.06);
-        let decimals = if ys.end - ys.start < 1.0 { 2 } else { 1 };
+    /// The smallest range that shows all curves and levels.
+    fn ys(&self) -> Range<f64> {
+        let points = self.lines.iter().flat_map(|(_, points)| points).map(|point| point.1);
+        let levels = self.levels.iter().map(|level| level.y);
+        let zero = self.from_zero.then_some(0.0);
+        let ys = range(points.chain(levels).chain(zero), 0.06);
+        let start = if self.from_zero { 0.0 } else { ys.start };
+        let above = matches!(self.legend, SeriesLabelPosition::UpperLeft);
+        start..if above { ys.end + 0.35 * (ys.end - start) } else { ys.end }
+    }
+
+    fn draw(&self, area: &Area, xs: Range<f64>) -> Result<()> {
+        let ys = self.ys();
+        let height = ys.end - ys.start;
         let mut chart = ChartBuilder::on(area)
             .margin(12)
             .margin_right(28)
@@ -63,8 +106,9 @@ impl Plot {
             .configure_mesh()
             .x_desc(&self.x_label)
             .y_desc(&self.y_label)
+            .x_labels((area.dim_in_pixel().0 as usize / 65).min(11))
             .x_label_formatter(&|x| grouped(x.round() as i64))
-            .y_label_formatter(&|y| format!("{y:.decimals$}"))
+            .y_label_formatter(&|y| tick(*y, height))
             .label_style(text(14))
             .axis_desc_style(text(15))
             .axis_style(INK)
@@ -74,15 +118,22 @@ impl Plot {
             .map_err(drawing)?;
         for (i, (label, points)) in self.lines.iter().enumerate() {
             let style = CURVES[i % CURVES.len()].stroke_width(2);
+            // A curve through one point is a dot.
+            let dots = points.iter().filter(|_| points.len() == 1);
             chart
-                .draw_series(LineSeries::new(points.iter().copied(), style))
-                .map_err(drawing)?
-                .label(drawable(label))
-                .legend(move |(x, y)| PathElement::new([(x, y), (x + 22, y)], style));
+                .draw_series(dots.map(|point| Circle::new(*point, 3, style.color.filled())))
+                .map_err(drawing)?;
+            let curve = LineSeries::new(points.iter().copied(), style);
+            let curve = chart.draw_series(curve).map_err(drawing)?;
+            if !label.is_empty() {
+                curve
+                    .label(drawable(label))
+                    .legend(move |(x, y)| PathElement::new([(x, y), (x + 22, y)], style));
+            }
         }
-        if let Some((label, y)) = &self.floor {
+        for Level { label, y, colour } in &self.levels {
             let ends = [(xs.start, *y), (xs.end, *y)];
-            let style = FLOOR.stroke_width(2);
+            let style = colour.stroke_width(2);
             chart
                 .draw_series(DashedLineSeries::new(ends, 8, 5, style))
                 .map_err(drawing)?
@@ -91,10 +142,39 @@ impl Plot {
         }
         chart
             .configure_series_labels()
-            .position(SeriesLabelPosition::UpperRight)
+            .position(self.legend.clone())
             .label_font(text(15))
             .draw()
             .map_err(drawing)
+    }
+}
+
+/// Draws several plots into one SVG file: the first in full width, the others side by side below it, all over
+/// the same stretch of the x-axis.
+pub fn save_panels(path: &Path, first: &Plot, others: &[Plot]) -> Result<()> {
+    let (width, height) = SIZE;
+    save_svg(path, (width, height + LOWER), |area| {
+        let (upper, lower) = area.split_vertically(height);
+        let xs = xs(iter::once(first).chain(others));
+        first.draw(&upper, xs.clone())?;
+        let areas = lower.split_evenly((1, others.len()));
+        others.iter().zip(areas).try_for_each(|(plot, area)| plot.draw(&area, xs.clone()))
+    })
+}
+
+/// The smallest range that shows all curves of all plots.
+fn xs<'a>(plots: impl IntoIterator<Item = &'a Plot>) -> Range<f64> {
+    let lines = plots.into_iter().flat_map(|plot| &plot.lines);
+    range(lines.flat_map(|(_, points)| points).map(|point| point.0), 0.0)
+}
+
+/// A number at an axis that spans `height`, with as many digits as tell its marks apart.
+fn tick(y: f64, height: f64) -> String {
+    match height {
+        10_000.0.. => format!("{}k", grouped((y / 1e3).round() as i64)),
+        100.0.. => grouped(y.round() as i64),
+        1.0.. => format!("{y:.1}"),
+        _ => format!("{y:.2}"),
     }
 }
 
@@ -176,6 +256,53 @@ fn drawing(error: impl Display) -> anyhow::Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn drawn(save: impl FnOnce(&Path) -> Result<()>) -> String {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("plot.svg");
+        save(&path).unwrap();
+        std::fs::read_to_string(path).unwrap()
+    }
+
+    #[test]
+    fn a_level_is_shown_however_far_it_lies_from_the_curves() {
+        let mut plot = Plot::new("step", "loss");
+        plot.line("only", vec![(0.0, 2.0), (9.0, 3.0)]);
+        plot.level("theirs", 7.0);
+        plot.floor("floor", 1.0);
+        assert!(plot.ys().start < 1.0 && plot.ys().end > 7.0);
+        plot.from_zero();
+        assert_eq!(plot.ys().start, 0.0);
+        let top = plot.ys().end;
+        plot.legend_above();
+        assert!(plot.ys().end > 1.3 * top, "there is room for the legend");
+        let svg = drawn(|path| plot.save(path));
+        assert!(["only", "theirs", "floor"].iter().all(|label| svg.contains(label)), "{svg}");
+    }
+
+    #[test]
+    fn panels_are_one_picture_and_a_lone_point_is_a_dot() {
+        let plot = |label: &str, points: &[(f64, f64)]| {
+            let mut plot = Plot::new("step", label);
+            plot.line("", points.to_vec());
+            plot
+        };
+        let first = plot("above", &[(0.0, 1.0), (1.0, 2.0)]);
+        let others = [plot("left", &[(1.0, 0.25)]), plot("right", &[])];
+        assert_eq!(xs(iter::once(&first).chain(&others)), 0.0..1.0);
+        let svg = drawn(|path| save_panels(path, &first, &others));
+        assert!(svg.contains(r#"width="760" height="720""#), "{svg}");
+        assert!(["above", "left", "right"].iter().all(|label| svg.contains(label)), "{svg}");
+        assert_eq!(svg.matches("<circle").count(), 1, "{svg}");
+    }
+
+    #[test]
+    fn marks_have_as_many_digits_as_tell_them_apart() {
+        assert_eq!(tick(0.25, 0.5), "0.25");
+        assert_eq!(tick(2.5, 3.0), "2.5");
+        assert_eq!(tick(4_500.0, 5_000.0), "4,500");
+        assert_eq!(tick(140_000.0, 150_000.0), "140k");
+    }
 
     #[test]
     fn what_a_text_holds_leaves_the_picture_xml() {

@@ -100,6 +100,15 @@ impl Rng {
         Tensor::from_slice(&drawn).view(&shape[..]).to(probs.device())
     }
 
+    /// The numbers 0 to n − 1 in an order that is drawn, each as likely as any other.
+    pub fn randperm(&mut self, n: usize) -> Vec<usize> {
+        let mut order: Vec<usize> = (0..n).collect();
+        for i in (1..n).rev() {
+            order.swap(i, self.below(i as i64 + 1) as usize);
+        }
+        order
+    }
+
     /// Where the stream stands now.
     pub fn state(&self) -> RngState {
         RngState { seed: self.seed, words: self.stream.get_word_pos() as u64 }

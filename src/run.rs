@@ -25,6 +25,7 @@ pub fn run(body: impl FnOnce() -> anyhow::Result<()>) -> ExitCode {
         record::write()
     })) {
         Ok(Ok(())) => return ExitCode::SUCCESS,
+        Ok(Err(error)) if error.is::<Said>() => return ExitCode::FAILURE,
         Ok(Err(error)) => format!("{error:#}"),
         Err(panic) => match panic.downcast_ref::<Stop>() {
             Some(Stop(sentence)) => sentence.clone(),
@@ -36,7 +37,30 @@ pub fn run(body: impl FnOnce() -> anyhow::Result<()>) -> ExitCode {
     }
     // A closed stderr is no reason to panic once more.
     let _ = writeln!(std::io::stderr(), "error: {}", printable(&sentence));
-    ExitCode::FAILURE
+    if sentence.starts_with(LOST) { ExitCode::from(LOST_CODE) } else { ExitCode::FAILURE }
+}
+
+/// The error of a program whose error has been said already, by a process that it started.
+#[derive(Debug)]
+pub(crate) struct Said;
+
+impl std::fmt::Display for Said {
+    fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
+        f.write_str("a process that this one has started has said why it failed")
+    }
+}
+
+impl std::error::Error for Said {}
+
+/// How the error of a rank begins which has failed because another did, and the code it exits with.
+const LOST: &str = "another rank is gone";
+pub(crate) const LOST_CODE: u8 = 2;
+
+/// That another rank is gone, as libtorch has noticed it.
+pub(crate) fn lost(noticed: &str) -> String {
+    // It begins with a line of libtorch's source in brackets.
+    let noticed = noticed.split_once("] ").map_or(noticed, |(_, noticed)| noticed);
+    format!("{LOST} ({noticed})")
 }
 
 /// Ends the program with a sentence from where no error can be returned, as an exception would in Python.
@@ -62,6 +86,9 @@ fn explain(message: &str) -> String {
     };
     let first_line = torch.split("\\n").next().unwrap_or(torch);
     let first_line = first_line.trim_end_matches("\")").replace("\\\"", "\"");
+    if first_line.contains("/gloo/") || first_line.contains("NCCL") {
+        return lost(&first_line);
+    }
     if first_line.contains("can't allocate memory") || first_line.contains("out of memory") {
         return format!(
             "{first_line}: make the batch, the block or the model smaller, or write fewer samples at once"

@@ -138,6 +138,32 @@ impl Tokenizer {
         self.bpe.encode_with_special_tokens(text).into_iter().map(i64::from).collect()
     }
 
+    /// The ids of a document for a shard: `<|endoftext|>`, then its text, in which `<|endoftext|>` is a text like
+    /// any other.
+    ///
+    /// # Panics
+    /// If [`Self::n_vocab`] is above 65,536, so that an id may not fit.
+    pub fn encode_document(&self, text: &str) -> Vec<u16> {
+        let tokens = self.bpe.encode_ordinary(text).into_iter().map(i64::from);
+        let tokens = [self.end_of_text].into_iter().chain(tokens);
+        tokens
+            .map(|token| token.try_into().expect("a vocabulary of 65,536 tokens at most"))
+            .collect()
+    }
+
+    /// A number that tells vocabularies apart, whatever they are called: FNV-1a of the lengths and bytes of all tokens
+    /// in the order of their ids.
+    pub fn fingerprint(&self) -> u64 {
+        let mut hash = 0xcbf2_9ce4_8422_2325;
+        for id in 0..self.n_vocab as u32 {
+            let token = self.bpe.decode_bytes(&[id]).expect("an id below n_vocab");
+            for byte in (token.len() as u32).to_le_bytes().iter().chain(&token) {
+                hash = (hash ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3);
+            }
+        }
+        hash
+    }
+
     /// The text of ids. Where a token ends inside a character, as a model's may, the broken character
     /// becomes �.
     ///

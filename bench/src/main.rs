@@ -3,6 +3,7 @@
 mod job;
 mod report;
 mod side;
+mod tokens;
 
 /// The lesson's code, in whole, and in `ours`, which sees its private parts, what times it.
 #[allow(dead_code)] // its `main` is not called here
@@ -72,6 +73,8 @@ struct Args {
 enum Command {
     /// Install PyTorch for the comparison into bench/.venv (5 GB)
     Setup,
+    /// How fast text becomes shards of tokens, beside Python's tiktoken and multiprocessing
+    Tokens(tokens::Args),
     #[command(hide = true)]
     Worker { job: String },
     /// Say whether the device is fast at bfloat16, in JSON
@@ -242,6 +245,7 @@ fn main() -> ExitCode {
     lab::run(|| match &args.command {
         None => args.compare(),
         Some(Command::Setup) => side::setup(),
+        Some(Command::Tokens(args)) => tokens::run(args),
         Some(Command::Worker { job }) => side::worker(job),
         Some(Command::Fast) => {
             println!("{}", serde_json::json!({ "bf16": args.fast_bf16()? }));

@@ -48,7 +48,7 @@ impl Side {
         };
         match self {
             Self::Step10 => command.arg("worker"),
-            _ => command.arg(train_py()?),
+            _ => command.arg(script("train.py")?),
         };
         if tuned {
             // What tch_ext::memory::keep_freed and use_huge_pages do for us: glibc reads it when a
@@ -64,10 +64,15 @@ impl Side {
     }
 }
 
-/// PyTorch's side: beside the program, where both were packed for another machine, or in the repository.
-fn train_py() -> Result<PathBuf> {
-    let packed = env::current_exe()?.with_file_name("train.py");
-    Ok(if packed.exists() { packed } else { Path::new(FOLDER).join("train.py") })
+/// Python's side: beside the program, where both were packed for another machine, or in the repository.
+pub fn script(name: &str) -> Result<PathBuf> {
+    let packed = env::current_exe()?.with_file_name(name);
+    Ok(if packed.exists() { packed } else { Path::new(FOLDER).join(name) })
+}
+
+/// The Python that `setup` makes.
+pub fn venv_python() -> PathBuf {
+    Path::new(FOLDER).join(".venv/bin/python")
 }
 
 /// Our side's process: does the job and prints the answer.
@@ -82,7 +87,7 @@ pub fn worker(job: &str) -> Result<()> {
 /// # Errors
 /// If there is none, or it has another version.
 pub fn python(named: Option<PathBuf>) -> Result<PathBuf> {
-    let python = named.unwrap_or_else(|| Path::new(FOLDER).join(".venv/bin/python"));
+    let python = named.unwrap_or_else(venv_python);
     let mut ask = Command::new(&python);
     let version = said(ask.args(["-c", "import torch; print(torch.__version__)"]));
     let version = version.context(SETUP)?;
@@ -112,7 +117,7 @@ pub fn setup() -> Result<()> {
 }
 
 /// What a program prints, if it succeeds.
-fn said(command: &mut Command) -> Result<String> {
+pub fn said(command: &mut Command) -> Result<String> {
     let program = command.get_program().display().to_string();
     let output: io::Result<Output> = command.output();
     let Output { status, stdout, stderr } =

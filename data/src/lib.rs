@@ -4,8 +4,17 @@
 //! that this crate fills. Every data set is a module with its flags (`Args`) and its `run`, and a
 //! subcommand of the program.
 
+pub mod fables;
+pub mod fineweb_edu;
 pub mod gpt2;
+pub mod hellaswag;
+mod one_file;
+mod pieces;
+mod progress;
 pub mod shakespeare;
+mod shards;
+mod text;
+pub mod tokens;
 
 use std::{
     env,

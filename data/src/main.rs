@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
-use data::{gpt2, shakespeare};
+use data::{fables, fineweb_edu, gpt2, hellaswag, shakespeare, tokens};
 
 /// Downloads data sets and weights, and makes them ready for the lessons
 ///
@@ -19,7 +19,11 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum DataSet {
+    Fables(fables::Args),
     Shakespeare(shakespeare::Args),
+    Hellaswag(hellaswag::Args),
+    FinewebEdu(fineweb_edu::Args),
+    Tokens(tokens::Args),
     /// GPT-2's weights (548 MB): what the lessons read with --weights data/gpt2
     ///
     /// Becomes data/gpt2/config.json and data/gpt2/model.safetensors, from Hugging Face's hub. Their
@@ -37,7 +41,11 @@ enum DataSet {
 impl DataSet {
     fn prepare(&self) -> Result<()> {
         match self {
+            DataSet::Fables(args) => fables::run(args),
             DataSet::Shakespeare(args) => shakespeare::run(args),
+            DataSet::Hellaswag(args) => hellaswag::run(args),
+            DataSet::FinewebEdu(args) => fineweb_edu::run(args),
+            DataSet::Tokens(args) => tokens::run(args),
             DataSet::Gpt2(args) => gpt2::run(args, &gpt2::GPT2),
             DataSet::Gpt2Medium(args) => gpt2::run(args, &gpt2::GPT2_MEDIUM),
             DataSet::Gpt2Large(args) => gpt2::run(args, &gpt2::GPT2_LARGE),

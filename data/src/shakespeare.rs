@@ -1,14 +1,26 @@
 //! Tiny Shakespeare: 40,000 lines from Shakespeare's plays in one text file, the corpus of
 //! Karpathy's char-rnn and of many lectures since.
 
-use std::{path::PathBuf, time::Duration};
+use std::path::Path;
 
-use anyhow::{Result, anyhow, ensure};
-use files::{Download, sha256_of};
+use anyhow::Result;
+use files::sha256_of;
+use lab::Tokenizer;
 
-const URL: &str =
-    "https://raw.githubusercontent.com/karpathy/char-rnn/master/data/tinyshakespeare/input.txt";
-const SHA256: &str = "86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed";
+use crate::{
+    one_file::{FileFlags, OneFile},
+    shards::{Job, SHARD_TOKENS},
+    text::Texts,
+};
+
+const FILE: OneFile = OneFile {
+    folder: "shakespeare",
+    name: "input.txt",
+    url: "https://raw.githubusercontent.com/karpathy/char-rnn/master/data/tinyshakespeare/input.txt",
+    sha256: "86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed",
+};
+
+const VAL_SHARE: f64 = 0.1;
 
 /// Tiny Shakespeare (1.1 MB): the corpus that the lessons read with --corpus shakespeare
 ///
@@ -17,56 +29,38 @@ const SHA256: &str = "86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2d
 /// nothing to do; if not, you are told so.
 #[derive(clap::Args)]
 pub struct Args {
-    /// Put the file into this folder instead [default: data/shakespeare in the repository]
-    #[arg(long, value_name = "DIR")]
-    out: Option<PathBuf>,
+    #[command(flatten)]
+    file: FileFlags,
 
-    /// Download from this address, for example a mirror that your network can reach
-    #[arg(long, default_value = URL)]
-    url: String,
-
-    /// The checksum that the file must have, for a mirror with another edition of the text
-    #[arg(long, value_name = "HEX", default_value = SHA256)]
-    sha256: String,
-
-    /// Wait this long for a connection, and three times as long when the server falls silent
-    #[arg(long, value_name = "SECONDS", default_value_t = 10)]
-    #[arg(value_parser = clap::value_parser!(u64).range(1..=3600))]
-    timeout: u64,
-
-    /// Download even if there is a file, and replace it once the new one is whole
-    #[arg(long)]
-    force: bool,
+    /// Also make shards of tokens, in the subfolder of this name: gpt2's 50,257 (`gpt2`), the 1,024 that
+    /// step04 learns from the fables (`fables`), or those in a file that step04 has written
+    #[arg(long, value_name = "NAME")]
+    tokenizer: Option<String>,
 }
 
-/// Downloads the corpus, unless it is already there.
+/// Downloads the corpus, unless it is already there, and makes shards of it if they are asked for.
 ///
 /// # Errors
-/// When another file is in its place, or it cannot be downloaded; says how to go on.
+/// See [`OneFile::fetch`].
 pub fn run(args: &Args) -> Result<()> {
-    let folder = match &args.out {
-        Some(folder) => folder.clone(),
-        None => crate::data_folder()?.join("shakespeare"),
-    };
-    let path = folder.join("input.txt");
-    let shown = path.display();
-    if path.is_file() && !args.force {
-        ensure!(
-            sha256_of(&path)?.eq_ignore_ascii_case(&args.sha256),
-            "{shown} is there but is not the expected text; move it away, or replace it with --force"
-        );
-        println!("{shown} is already there, and right");
-        return Ok(());
+    let tokenizer = args.tokenizer.as_deref().map(Tokenizer::load).transpose()?;
+    let path = FILE.fetch(&args.file)?;
+    match tokenizer {
+        Some(tokenizer) => tokenise(&path, &tokenizer),
+        None => Ok(()),
     }
-    let download = Download {
-        url: &args.url,
-        to: &path,
-        sha256: Some(&args.sha256),
-        connect_timeout: Duration::from_secs(args.timeout),
+}
+
+/// The last tenth of the lines is to validate on, as in nanoGPT.
+fn tokenise(path: &Path, tokenizer: &Tokenizer) -> Result<()> {
+    let name = Path::new(tokenizer.name()).file_stem().unwrap_or_default();
+    let job = Job {
+        name: "shakespeare",
+        folder: &path.with_file_name(name),
+        tokenizer,
+        shard_tokens: SHARD_TOKENS,
+        most_tokens: None,
+        settings: vec![("sha256", sha256_of(path)?.into())],
     };
-    download.run().map_err(|error| {
-        anyhow!("{error:#}; you can also get it by hand from {URL} and save it as {shown}")
-    })?;
-    println!("{shown} is ready");
-    Ok(())
+    job.run(&Texts::new(&[path.to_owned()], "", VAL_SHARE)?)
 }

@@ -245,3 +245,36 @@ fn without_a_repository_it_asks_for_the_folder() {
     );
     assert!(names_in(elsewhere.path()).is_empty());
 }
+
+/// With `--tokenizer`, the last tenth of the lines is to validate on.
+#[test]
+fn shards_of_tokens_beside_the_text() {
+    let folder = tempfile::tempdir().unwrap();
+    let text: String = (0..50).map(|i| format!("Citizen {i}:\nHear me speak.\n\n")).collect();
+    fs::write(folder.path().join("input.txt"), &text).unwrap();
+    let sha256 = files::sha256_of(&folder.path().join("input.txt")).unwrap();
+    let flags = ["--url", NOBODY, "--sha256", &sha256, "--tokenizer", "fables"];
+    let run = || {
+        let out = folder.path().to_str().unwrap();
+        let program = Command::new(env!("CARGO_BIN_EXE_data"))
+            .args(["shakespeare", "--out", out])
+            .args(flags)
+            .output()
+            .unwrap();
+        assert!(program.status.success(), "{program:?}");
+        String::from_utf8(program.stdout).unwrap()
+    };
+    let said = run();
+    assert!(said.contains("fables is ready: ") && said.contains("to validate on"), "{said}");
+    let tokenizer = lab::Tokenizer::load("fables").unwrap();
+    let read = |split| {
+        let shards = lab::Shards::open(&folder.path().join("fables"), split, &tokenizer).unwrap();
+        tokenizer.decode(&shards.read(&[0], 0, shards.total()).unwrap())
+    };
+    let parts = [read("train"), read("val")];
+    let parts = parts.map(|part| part.strip_prefix("<|endoftext|>").unwrap().to_string());
+    let words = |text: &str| text.split_whitespace().map(str::to_string).collect::<Vec<_>>();
+    assert_eq!(words(&parts.join("\n")), words(&text));
+    assert!(parts[1].starts_with("Citizen 45:"), "{}", parts[1]);
+    assert!(run().contains("is already there"));
+}

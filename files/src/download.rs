@@ -12,11 +12,11 @@ use indicatif::{HumanCount, ProgressBar, ProgressFinish, ProgressStyle};
 use sha2::{Digest, Sha256};
 use ureq::{
     Agent, Body,
-    http::Uri,
+    http::{StatusCode, Uri},
     tls::{RootCerts, TlsConfig},
 };
 
-use crate::temporary::Temporary;
+use crate::temporary::{Part, Temporary};
 
 /// How often a download tells where it is when there is no terminal for a progress bar.
 const PLAIN_LINE_EVERY: Duration = Duration::from_secs(10);
@@ -52,26 +52,74 @@ impl Download<'_> {
         self.fetch().with_context(|| format!("cannot download {}", self.url))
     }
 
+    /// The same for a large file: what has come of it is kept in `NAME.part` if the download is stopped, and the
+    /// next one goes on from there, where the server can. Only the whole file gets its name.
+    ///
+    /// # Errors
+    /// As [`run`](Self::run); also if another process is downloading it. A part that is not the beginning of the
+    /// expected file is taken away.
+    ///
+    /// # Panics
+    /// If there is no `sha256`, by which alone one can tell that the parts belong together.
+    pub fn resume(&self) -> Result<()> {
+        self.fetch_rest().with_context(|| format!("cannot download {}", self.url))
+    }
+
     fn fetch(&self) -> Result<()> {
         let response = self.agent()?.get(self.url).call();
         let body = response.map_err(|e| self.explain(e))?.into_body();
         let mut temporary = Temporary::beside(self.to).with_context(|| self.cannot_write())?;
-        let actual = self.receive(body, temporary.file())?;
+        let actual = self.receive(body, temporary.file(), Received::default())?;
+        self.expect(&actual)?;
+        temporary.keep().with_context(|| self.cannot_write())
+    }
+
+    fn fetch_rest(&self) -> Result<()> {
+        assert!(self.sha256.is_some(), "parts need a checksum");
+        let mut part = Part::beside(self.to).with_context(|| self.cannot_write())?;
+        let mut received = Received::of(part.file()).with_context(|| self.cannot_write())?;
+        let mut request = self.agent()?.get(self.url);
+        if received.bytes > 0 {
+            request = request.header("Range", format!("bytes={}-", received.bytes));
+        }
+        let body = match request.call() {
+            Ok(response) => {
+                if response.status() != StatusCode::PARTIAL_CONTENT {
+                    received = Received::default(); // all of it comes
+                    part.clear().with_context(|| self.cannot_write())?;
+                }
+                Some(response.into_body())
+            }
+            // There is nothing behind it: it may have been stopped just before it got its name.
+            Err(ureq::Error::StatusCode(416)) if received.bytes > 0 => None,
+            Err(error) => return Err(self.explain(error)),
+        };
+        let actual = match body {
+            Some(body) => self.receive(body, part.file(), received)?,
+            None => hex(received.hasher),
+        };
+        if let Err(error) = self.expect(&actual) {
+            part.remove().with_context(|| self.cannot_write())?;
+            return Err(error);
+        }
+        part.keep().with_context(|| self.cannot_write())
+    }
+
+    fn expect(&self, actual: &str) -> Result<()> {
         if let Some(expected) = self.sha256 {
             ensure!(
                 actual.eq_ignore_ascii_case(expected),
                 "what came is not the expected file: its SHA-256 is {actual}, not {expected}"
             );
         }
-        temporary.keep().with_context(|| self.cannot_write())
+        Ok(())
     }
 
-    /// Writes the whole body to `file`; returns its SHA-256.
-    fn receive(&self, body: Body, file: &mut File) -> Result<String> {
-        let length = body.content_length();
+    /// Writes the body to the end of `file`, after what it has `received` already; returns the SHA-256 of all.
+    fn receive(&self, body: Body, file: &mut File, received: Received) -> Result<String> {
+        let Received { bytes: mut received, mut hasher } = received;
+        let length = body.content_length().map(|length| length + received);
         let mut progress = Progress::start(self, length);
-        let mut hasher = Sha256::new();
-        let mut received = 0;
         let mut reader = body.into_reader();
         let mut buffer = vec![0; BUFFER_BYTES];
         let whole = loop {
@@ -137,6 +185,30 @@ impl Download<'_> {
     }
 }
 
+/// What has come of a file.
+#[derive(Default)]
+struct Received {
+    bytes: u64,
+    hasher: Sha256,
+}
+
+impl Received {
+    /// Reads what a file has.
+    fn of(file: &mut File) -> io::Result<Self> {
+        let mut all = Self::default();
+        let mut buffer = vec![0; BUFFER_BYTES];
+        loop {
+            match file.read(&mut buffer)? {
+                0 => return Ok(all),
+                n => {
+                    all.hasher.update(&buffer[..n]);
+                    all.bytes += n as u64;
+                }
+            }
+        }
+    }
+}
+
 /// A bar where there is a terminal, a line now and then where there is none.
 struct Progress {
     bar: ProgressBar,
@@ -192,17 +264,7 @@ fn of(received: u64, length: Option<u64>) -> String {
 /// # Errors
 /// "cannot read PATH: REASON".
 pub fn sha256_of(path: &Path) -> Result<String> {
-    let hash = || {
-        let mut file = File::open(path)?;
-        let mut hasher = Sha256::new();
-        let mut buffer = vec![0; BUFFER_BYTES];
-        loop {
-            match file.read(&mut buffer)? {
-                0 => return io::Result::Ok(hex(hasher)),
-                n => hasher.update(&buffer[..n]),
-            }
-        }
-    };
+    let hash = || io::Result::Ok(hex(Received::of(&mut File::open(path)?)?.hasher));
     hash().with_context(|| format!("cannot read {}", path.display()))
 }
 

@@ -56,6 +56,55 @@ impl Temporary {
     }
 }
 
+/// A file `NAME.part` that stays when it is dropped, to be gone on with, and becomes `NAME` when it is kept.
+#[cfg(feature = "download")]
+pub(crate) struct Part {
+    file: File,
+    path: PathBuf,
+    target: PathBuf,
+}
+
+#[cfg(feature = "download")]
+impl Part {
+    /// Opens what there is, or an empty file, in the folder of `target`, which is made if need be.
+    pub(crate) fn beside(target: &Path) -> Result<Self> {
+        let mut name = target.file_name().context("this names no file")?.to_owned();
+        name.push(SUFFIX);
+        let path = target.with_file_name(name);
+        fs::create_dir_all(folder_of(target))?;
+        let file = File::options().read(true).append(true).create(true).open(&path)?;
+        // Where there are no locks, nobody can tell.
+        ensure!(
+            !matches!(file.try_lock(), Err(fs::TryLockError::WouldBlock)),
+            "another process is writing it"
+        );
+        Ok(Self { file, path, target: target.to_owned() })
+    }
+
+    /// Written to at its end.
+    pub(crate) fn file(&mut self) -> &mut File {
+        &mut self.file
+    }
+
+    pub(crate) fn clear(&mut self) -> io::Result<()> {
+        self.file.set_len(0)
+    }
+
+    pub(crate) fn remove(self) -> io::Result<()> {
+        fs::remove_file(&self.path)
+    }
+
+    /// As [`Temporary::keep`].
+    pub(crate) fn keep(self) -> Result<()> {
+        self.file.sync_all()?;
+        fs::rename(&self.path, &self.target)?;
+        if let Ok(folder) = File::open(folder_of(&self.target)) {
+            folder.sync_all().ok();
+        }
+        Ok(())
+    }
+}
+
 /// The folder that `path` lies in, also for a bare file name.
 fn folder_of(path: &Path) -> &Path {
     match path.parent() {

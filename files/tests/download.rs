@@ -146,3 +146,64 @@ fn sha256_is_that_of_the_standard() {
     let message = format!("{:#}", sha256_of(&missing).unwrap_err());
     assert!(message.starts_with(&format!("cannot read {}: ", missing.display())), "{message}");
 }
+
+/// `resume`s a download of "abc", of which `part` is there, and returns the outcome and the files afterwards.
+fn resume(part: &str, answer: &str) -> (Result<(), String>, Vec<(String, String)>) {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("file.part"), part).unwrap();
+    let to = folder.path().join("file");
+    let url = serve(Answer::Send(answer.into()));
+    let connect_timeout = Duration::from_millis(500);
+    let download = Download { url: &url, to: &to, sha256: Some(SHA256_OF_ABC), connect_timeout };
+    let outcome = download.resume().map_err(|error| format!("{error:#}"));
+    let entries = fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().path());
+    let file = |path: std::path::PathBuf| {
+        let name = path.file_name().unwrap().to_str().unwrap().to_string();
+        (name, fs::read_to_string(&path).unwrap())
+    };
+    (outcome, entries.map(file).collect())
+}
+
+#[test]
+fn a_part_is_gone_on_with() {
+    let whole = vec![("file".to_string(), "abc".to_string())];
+    let partial = "HTTP/1.1 206 Partial Content\r\nContent-Length: 2\r\n\r\nbc";
+    assert_eq!(resume("a", partial), (Ok(()), whole.clone()));
+    let all = "HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nabc";
+    assert_eq!(resume("", all), (Ok(()), whole.clone()));
+    assert_eq!(
+        resume("a", all),
+        (Ok(()), whole.clone()),
+        "a server without ranges sends all of it"
+    );
+    let nothing = "HTTP/1.1 416 Range Not Satisfiable\r\nContent-Length: 0\r\n\r\n";
+    assert_eq!(resume("abc", nothing), (Ok(()), whole));
+}
+
+#[test]
+fn a_part_stays_when_the_connection_breaks_and_goes_when_it_is_wrong() {
+    let broken = "HTTP/1.1 206 Partial Content\r\nContent-Length: 2\r\n\r\nb";
+    let (outcome, left) = resume("a", broken);
+    let message = outcome.unwrap_err();
+    assert!(message.ends_with(": the connection broke off after 2 of 3 bytes"), "{message}");
+    assert_eq!(left, [("file.part".to_string(), "ab".to_string())]);
+    let rest = "HTTP/1.1 206 Partial Content\r\nContent-Length: 2\r\n\r\nbc";
+    let nothing = "HTTP/1.1 416 Range Not Satisfiable\r\nContent-Length: 0\r\n\r\n";
+    for (part, answer) in [("x", rest), ("abcd", nothing)] {
+        let (outcome, left) = resume(part, answer);
+        assert!(outcome.unwrap_err().contains("what came is not the expected file"));
+        assert!(left.is_empty(), "{left:?}");
+    }
+}
+
+#[test]
+fn two_processes_do_not_write_one_part() {
+    let folder = tempfile::tempdir().unwrap();
+    let other = fs::File::create(folder.path().join("file.part")).unwrap();
+    other.lock().unwrap();
+    let to = folder.path().join("file");
+    let connect_timeout = Duration::from_millis(500);
+    let download = Download { url: NOBODY, to: &to, sha256: Some(SHA256_OF_ABC), connect_timeout };
+    let message = format!("{:#}", download.resume().unwrap_err());
+    assert!(message.contains("file: another process is writing it"), "{message}");
+}
