@@ -1015,3 +1015,27 @@ mod step10 {
         }
     }
 }
+
+mod step11 {
+    use super::ids;
+    include!("../steps/step11_ddp.rs");
+
+    #[test]
+    fn ranks_read_side_by_side_what_one_process_reads() {
+        let tokens = ids(3 * 2 * 4 * 5 + 1, 300);
+        let loader = |rank, world_size, batch_size| {
+            let (tokens, sequence_length, position) = (tokens.shallow_clone(), 4, 0);
+            DataLoader { tokens, batch_size, sequence_length, rank, world_size, position }
+        };
+        let mut one = loader(0, 1, 6);
+        let mut three = [0, 1, 2].map(|rank| loader(rank, 3, 2));
+        assert_eq!(one.batches(), three[0].batches());
+        for _ in 0..one.batches() + 2 {
+            // More often than there are batches: all begin again together.
+            let (x, y) = one.next_batch(6);
+            let parts = three.each_mut().map(|rank| rank.next_batch(2));
+            assert_eq!(x, Tensor::cat(&parts.each_ref().map(|(x, _)| x), 0));
+            assert_eq!(y, Tensor::cat(&parts.each_ref().map(|(_, y)| y), 0));
+        }
+    }
+}
