@@ -7,7 +7,7 @@ use std::{
     process::{Command, Output},
 };
 
-const STEPS: [(&str, &str); 11] = [
+const STEPS: [(&str, &str); 15] = [
     ("step00_tensors", env!("CARGO_BIN_EXE_step00_tensors")),
     ("step01_bigram", env!("CARGO_BIN_EXE_step01_bigram")),
     ("step02_attention", env!("CARGO_BIN_EXE_step02_attention")),
@@ -19,12 +19,18 @@ const STEPS: [(&str, &str); 11] = [
     ("step08_mixed_precision", env!("CARGO_BIN_EXE_step08_mixed_precision")),
     ("step09_optimizer", env!("CARGO_BIN_EXE_step09_optimizer")),
     ("step10_grad_accumulation", env!("CARGO_BIN_EXE_step10_grad_accumulation")),
+    ("step11_ddp", env!("CARGO_BIN_EXE_step11_ddp")),
+    ("step12_dataset", env!("CARGO_BIN_EXE_step12_dataset")),
+    ("step13_evaluation", env!("CARGO_BIN_EXE_step13_evaluation")),
+    ("step14_checkpoint", env!("CARGO_BIN_EXE_step14_checkpoint")),
 ];
 
-/// Those that read a corpus, those whose model knows characters, and those that are GPT-2.
-const WITH_CORPUS: std::ops::Range<usize> = 1..STEPS.len();
+/// Those that read a corpus, those whose model knows characters, those that are GPT-2, and those of them that
+/// read shards in place of a corpus.
+const WITH_CORPUS: std::ops::Range<usize> = 1..12;
 const WITH_CHARACTERS: std::ops::Range<usize> = 1..4;
 const GPT2: std::ops::Range<usize> = 5..STEPS.len();
+const WITH_SHARDS: std::ops::Range<usize> = 12..STEPS.len();
 
 struct Folder(tempfile::TempDir);
 
@@ -398,7 +404,7 @@ fn logits_that_are_not_finite_write_no_text() {
     let folder = Folder::new();
     with_added_tokens(&folder, 3e38); // each is a number; their sums are not
     let text = folder.file("text.txt", "A fox met a hen. ".repeat(300));
-    for step in GPT2 {
+    for step in GPT2.start..WITH_CORPUS.end {
         let flags = ["--weights", ".", "--corpus", &text];
         folder.refused(step, &flags, &["step 0", "not finite", "learning rate"]);
     }
@@ -445,7 +451,7 @@ fn a_text_too_short_for_a_batch() {
     let folder = Folder::new();
     let short = folder.file("short.txt", "word ".repeat(400));
     let letters = folder.file("letters.txt", "abcdefghijk");
-    for step in GPT2 {
+    for step in GPT2.start..WITH_CORPUS.end {
         folder.refused(step, &["--corpus", &short], &["sequences of 128", "more text"]);
         folder.refused(step, &["--corpus", &letters], &["enough for 0", "more text"]);
     }
@@ -466,6 +472,43 @@ fn batches_that_are_too_large_or_cannot_be_cut() {
 }
 
 #[test]
+fn shards_that_cannot_be_read() {
+    let folder = Folder::new();
+    fs::create_dir(folder.path().join("empty")).unwrap();
+    let file = folder.file("file", "no folder");
+    fs::create_dir(folder.path().join("foreign")).unwrap();
+    folder.file("foreign/x_train_000001.npy", "no array");
+    let theirs = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/shards");
+    let cases: [(&[&str], &[&str]); 6] = [
+        (&["--data", "missing"], &["missing", "cargo run -p data"]),
+        (&["--data", "empty"], &["empty", "no shards to train on"]),
+        (&["--data", &file], &["file"]),
+        (&["--data", "foreign"], &["x_train_000001.npy"]),
+        (&["--data", theirs.to_str().unwrap()], &["no shards to validate on"]),
+        (&["--corpus", "shakespeare"], &["--corpus shakespeare", "--data"]),
+    ];
+    for (step, (args, words)) in tries(WITH_SHARDS, &cases) {
+        folder.refused(step, args, words);
+    }
+}
+
+#[test]
+fn questions_that_cannot_be_asked() {
+    let folder = Folder::new();
+    let three =
+        folder.file("three.jsonl", r#"{"ctx": "A", "endings": ["b", "c", "d"], "label": 0}"#);
+    let cases: [(&[&str], &[&str]); 4] = [
+        (&["--questions", "missing.jsonl"], &["--questions missing.jsonl", "cannot read"]),
+        (&["--questions", "hellaswag"], &["cargo run -p data -- hellaswag"]),
+        (&["--questions", &three], &["three.jsonl", "line 1"]),
+        (&["--num-questions", "0"], &["--num-questions"]),
+    ];
+    for (step, (args, words)) in tries(13..STEPS.len(), &cases) {
+        folder.refused(step, args, words);
+    }
+}
+
+#[test]
 fn a_sample_moves_no_cursor() {
     let folder = Folder::new();
     // Each of the two characters follows the other, so that all samples are full of both.
@@ -476,7 +519,7 @@ fn a_sample_moves_no_cursor() {
         assert!(output.status.success() && said.contains("\\u{1b}"), "{output:?}");
         assert!(!said.contains('\x1b'), "{said}");
     }
-    // Steps 06 to 10 print as step05 does, which writes at once.
+    // The steps after it print as step05 does, which writes at once.
     let output = folder.run(5, &["--prompt", "\x1b[31mred", "--max-new-tokens", "1"]);
     let said = String::from_utf8_lossy(&output.stdout);
     assert!(said.contains("\\u{1b}[31mred") && !said.contains('\x1b'), "{output:?}");

@@ -1232,3 +1232,27 @@ mod step13 {
         }
     }
 }
+
+mod step14 {
+    include!("../steps/step14_checkpoint.rs");
+
+    #[test]
+    fn a_checkpoint_has_each_weight_with_its_two_means_and_the_random_state() {
+        let model = Gpt::new(Config::new(Size::Tiny, 300), Device::Cpu);
+        let parameters = model.vs.trainable_variables();
+        let optimizer =
+            FusedAdamW::new(&parameters, BETAS, |p| if p.dim() >= 2 { 0.1 } else { 0.0 });
+        let tensors = tensors(&model, &optimizer, &World::alone(Device::Cpu)).unwrap();
+        assert_eq!(tensors.len(), 3 * parameters.len() + 1);
+        let numbers: usize = tensors.iter().rev().skip(1).map(|(_, tensor)| tensor.numel()).sum();
+        assert_eq!(numbers, 3 * parameters.iter().map(Tensor::numel).sum::<usize>());
+        // The means belong to the parameters in their order.
+        for (i, parameter) in parameters.iter().enumerate() {
+            for kind in ["exp_avg", "exp_avg_sq"] {
+                let name = format!("{kind}.{i}");
+                let found = tensors.iter().find(|(found, _)| *found == name).unwrap();
+                assert_eq!(found.1.size(), parameter.size());
+            }
+        }
+    }
+}

@@ -153,6 +153,21 @@ fn two_machines_are_one_process_too() {
     assert!(!second.path().join("out").exists());
 }
 
+#[test]
+fn ranks_that_share_an_exam_come_to_what_one_process_does() {
+    let exam = |nproc| {
+        let folder = folder();
+        let program = env!("CARGO_BIN_EXE_step14_checkpoint");
+        let args = ["--nproc", nproc, "--steps", "1", "--num-questions", "9"];
+        let printed = succeeded(step(program, folder.path(), &args).output().unwrap());
+        let line = printed.lines().find(|line| line.contains("| hellaswag ")).unwrap().to_string();
+        (value(folder.path(), "val_nats_per_char"), line)
+    };
+    let ((val, answers), (val_of_two, answers_of_two)) = (exam("1"), exam("2"));
+    assert!((val - val_of_two).abs() < 2e-4, "{val} {val_of_two}");
+    assert_eq!(answers, answers_of_two);
+}
+
 /// torchrun of the Python that `TORCHRUN` names, or of the PATH.
 fn torchrun() -> Option<PathBuf> {
     let named = std::env::var_os("TORCHRUN").map(PathBuf::from);
