@@ -106,11 +106,15 @@ impl Run {
     }
 }
 
-/// What lies in `folder`, if it is there: a step that only prints makes none.
+/// The files in `folder`, if it is there: a step that only prints makes none. Not those in folders below it, such
+/// as checkpoints.
 fn files_in(folder: &Path) -> Result<Vec<(String, Vec<u8>)>> {
     let mut files = Vec::new();
     for entry in fs::read_dir(folder).into_iter().flatten() {
         let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            continue;
+        }
         files.push((entry.file_name().to_string_lossy().into_owned(), fs::read(entry.path())?));
     }
     files.sort();
