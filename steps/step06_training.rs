@@ -5,8 +5,8 @@
 //
 // Run:  cargo run --bin step06_training
 //       cargo run --bin step06_training -- --size gpt2 --steps 20
-// See:  the loss begins at ln V + C·0.02²/2. A character at a time, the validation loss falls far below
-//       what step03 reaches in as many minutes; and the samples are sentences.
+// See:  the loss begins at ln V + C·0.02²/2. In nats a character, the validation loss falls far below what
+//       step03 reaches in as many minutes, and the samples are sentences.
 
 use anyhow::Result;
 use clap::Parser;

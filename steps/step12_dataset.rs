@@ -6,8 +6,8 @@
 //
 // Run:  cargo run --bin step12_dataset
 //       cargo run -p data -- --help, and then with --data FOLDER
-// See:  an epoch hands every token to one rank, once; nobody waits for the disk; fables told eight times as
-//       long never repeat, and the loss is lower.
+// See:  an epoch hands every token to one rank, once; a slow disk hardly delays a step; fables told eight
+//       times as long never repeat, and the loss is lower.
 
 use anyhow::{Result, ensure};
 use clap::Parser;

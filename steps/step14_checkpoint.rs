@@ -1,4 +1,4 @@
-// step14_checkpoint: stopped and gone on is never stopped
+// step14_checkpoint: stop, and go on
 //
 // New since step13: all that the next step depends on is written to disk before each evaluation: weights, the
 // optimizer's means, the place in the text, the state of the random numbers. A run that was stopped, by

@@ -1,4 +1,4 @@
-// That an epoch has every token once, whoever reads it, and that nobody waits for the disk.
+// That an epoch has every token once, whoever reads it, and how long a step waits for its batch.
 
 use super::{Args, DataLoader, Gpt, Stream};
 use anyhow::Result;

@@ -26,21 +26,13 @@ pub struct Book {
 
 impl Book {
     pub fn run(&self) -> Result<ExitCode> {
-        let mut build = program(&[]);
-        build.arg("build");
+        let mut build = Command::new(env::var("CARGO").unwrap_or_else(|_| "cargo".into()));
+        build.args(["run", "--profile", "xtask", "--package", "book", "--", "build"]);
+        build.current_dir(workspace());
         if self.serve {
             build.args(["--serve", "--port", &self.port.to_string()]);
         }
         let status = build.status().context("cargo does not run")?;
         Ok(if status.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     }
-}
-
-/// The program of the crate `book`, without arguments yet: cargo builds it first, if need be, and takes
-/// `options` for itself.
-pub fn program(options: &[&str]) -> Command {
-    let mut cargo = Command::new(env::var("CARGO").unwrap_or_else(|_| "cargo".into()));
-    cargo.args(["run", "--profile", "xtask", "--package", "book"]).args(options).arg("--");
-    cargo.current_dir(workspace());
-    cargo
 }

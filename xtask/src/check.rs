@@ -16,7 +16,7 @@ use rayon::{
 
 use crate::{
     compare::{Difference, Record},
-    record::{self, Programs, RECORD, RECORDED},
+    record::{self, OUTPUT, Programs, RECORD, RECORDED},
     runs::{self, Run},
     workspace,
 };
@@ -93,13 +93,21 @@ impl Check {
         // many times as long, and a check may well run beside other things.
         let outcome = programs.run(run, Some(1))?;
         let folder = run.folder(&self.recorded);
-        let path = folder.join(RECORD);
+        let path = folder.join(if run.is_tryout() { OUTPUT } else { RECORD });
         let recorded = fs::read(&path).with_context(|| {
             format!("it is not recorded yet: `cargo xtask record {}`", run.name())
         })?;
-        let now = outcome.file(RECORD).context("it writes no record.json")?;
-        let differences =
-            Record::parse(&recorded)?.differences(&Record::parse(now)?, rounding(run));
+        let (recorded, now) = match run.is_tryout() {
+            true => (
+                Record::of_output(&String::from_utf8(recorded)?),
+                Record::of_output(&outcome.output),
+            ),
+            false => {
+                let now = outcome.file(RECORD).context("it writes no record.json")?;
+                (Record::parse(&recorded)?, Record::parse(now)?)
+            }
+        };
+        let differences = recorded.differences(&now, rounding(run));
         ensure!(differences.is_empty(), "{}", show(&path, &differences));
         for (name, _) in outcome.files.iter().filter(|_| run.variation.is_none()) {
             ensure!(folder.join(name).exists(), "it writes {name}, which is not recorded");

@@ -50,6 +50,29 @@ impl Record {
         serde_json::from_slice(json).context("its record.json is none of lab's")
     }
 
+    /// What a program prints that writes no record, word by word: decimal fractions may be off by a hundredth
+    /// of themselves (below 1: in all), everything else is exact.
+    pub fn of_output(output: &str) -> Self {
+        let value = |line: usize, word: usize, text: &str| {
+            let text = text.trim_matches(['(', ')', '[', ']', ',', ':', ';']);
+            let fraction = text.contains('.').then(|| text.parse::<f64>().ok()).flatten();
+            let class = fraction.map_or(Class::Exact, |fraction| Class::Tolerant {
+                tolerance: 0.01 * fraction.abs().max(1.0),
+            });
+            Value {
+                name: format!("line {}, word {}", line + 1, word + 1),
+                text: text.into(),
+                class,
+            }
+        };
+        let lines = output.lines().enumerate();
+        let values = lines.flat_map(|(line, text)| {
+            let words = text.split_whitespace().enumerate();
+            words.map(|(word, text)| value(line, word, text)).collect::<Vec<_>>()
+        });
+        Self { values: values.collect() }
+    }
+
     pub fn number(&self, name: &str) -> Option<f64> {
         self.get(name)?.number()
     }
@@ -156,6 +179,19 @@ mod tests {
     #[test]
     fn a_value_that_is_gone_or_new_is_named() {
         assert_eq!(changed("parameters", "numbers"), ["parameters", "numbers"]);
+    }
+
+    #[test]
+    fn of_what_a_try_out_prints_only_fractions_may_be_off() {
+        let differ = |now: &str| {
+            let recorded = Record::of_output("logits [8, 128]\nloss 6.955, say");
+            let differences = recorded.differences(&Record::of_output(now), 0.0);
+            differences.into_iter().map(|difference| difference.name).collect::<Vec<_>>()
+        };
+        assert!(differ("logits [8, 128]\nloss 6.985, say").is_empty());
+        assert_eq!(differ("logits [8, 128]\nloss 7.155, say"), ["line 2, word 2"]);
+        assert_eq!(differ("logits [9, 128]\nloss 6.955, say"), ["line 1, word 2"]);
+        assert_eq!(differ("logits [8, 128]\nloss 6.955, say so"), ["line 2, word 4"]);
     }
 
     #[test]

@@ -36,10 +36,11 @@ impl Edition {
             return Ok(());
         }
         let number = editions(&git)? + 1;
-        let subjects: String =
-            lessons.iter().map(|lesson| format!("- {}\n", lesson.subject)).collect();
-        let message =
-            format!("Edition {number} of the lecture\n\n{subjects}\n{TRAILER}: {number}\n");
+        let list: String = lessons
+            .iter()
+            .map(|lesson| format!("- {} {}\n", &lesson.commit[..12], lesson.subject))
+            .collect();
+        let message = format!("Edition {number} of the lecture\n\n{list}\n{TRAILER}: {number}\n");
         git.ask(&[
             "merge",
             "--strategy=ours",
@@ -54,6 +55,15 @@ impl Edition {
         println!("edition {number} of the lecture is part of {branch}");
         Ok(())
     }
+}
+
+/// The edition of which `tip` is the last commit, if HEAD holds it.
+pub fn ending_with(git: &Git, tip: &str) -> Result<Option<u32>> {
+    let format = format!("--format=%P:%(trailers:key={TRAILER},valueonly,separator=)");
+    let merges = git.ask(&["log", "--merges", &format])?;
+    let mut merges = merges.lines().filter_map(|line| line.split_once(':'));
+    let merge = merges.find(|(parents, _)| parents.split(' ').any(|parent| parent == tip));
+    Ok(merge.and_then(|(_, number)| number.trim().parse().ok()))
 }
 
 /// How many editions HEAD holds: the number of the latest.

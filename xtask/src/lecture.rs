@@ -1,6 +1,5 @@
-//! `cargo xtask lecture`: the steps as a history, one commit a lesson.
+//! `cargo xtask lecture`: the steps as a history, one commit a section.
 
-mod chapters;
 mod manifest;
 mod project;
 mod words;
@@ -10,16 +9,16 @@ use clap::Args;
 
 pub use project::project;
 
-use crate::git::Git;
+use crate::{edition, git::Git};
 use project::Lesson;
 
 pub const BRANCH: &str = "refs/heads/lecture";
 
-/// Write the branch `lecture`: a commit with the lab, then one for each step, with the step's tag
+/// Write the branch `lecture`: a commit with the lab, then one for each section of the book, with its tag
 ///
 /// It is made from HEAD, not from files that you have not committed, and is the same each time:
 /// the same tree gives the same hashes. Only the branch `lecture` and the tags with the steps'
-/// names are set, and only where they are missing or of this program's making.
+/// and the sections' names are set, and only where they are missing or of this program's making.
 #[derive(Args)]
 pub struct Lecture {}
 
@@ -34,6 +33,13 @@ impl Lecture {
         let lessons = project(&git)?;
         for lesson in &lessons {
             println!("{}  {}", &lesson.commit[..10], lesson.subject);
+        }
+        let tip = lessons.last().map_or("", |lesson| &lesson.commit);
+        match edition::ending_with(&git, tip)? {
+            Some(number) => println!("these are the very commits of edition {number}"),
+            None => println!(
+                "these are the commits of no edition: a step, a chapter or the lab is newer than the last one"
+            ),
         }
         let changes = changes(&git, &lessons)?;
         if changes.is_empty() {
@@ -69,7 +75,7 @@ impl Change {
         match (&self.old, &self.new) {
             (None, _) => format!("{name} is new"),
             (_, Some(_)) => format!("{name} has moved"),
-            (_, None) => format!("{name} is gone, as is its step"),
+            (_, None) => format!("{name} is gone, as is its section"),
         }
     }
 }
@@ -81,8 +87,8 @@ impl Change {
 fn changes(git: &Git, lessons: &[Lesson]) -> Result<Vec<Change>> {
     let tip = lessons.last().map(|lesson| (BRANCH.to_string(), lesson.commit.clone()));
     let tags = lessons.iter().filter_map(|lesson| {
-        let step = lesson.step.as_ref()?;
-        Some((format!("refs/tags/{}", step.name), lesson.commit.clone()))
+        let tag = lesson.tag.as_ref()?;
+        Some((format!("refs/tags/{tag}"), lesson.commit.clone()))
     });
     let wanted: Vec<(String, String)> = tip.into_iter().chain(tags).collect();
 

@@ -12,8 +12,8 @@ mod propagate;
 mod readme;
 mod record;
 mod runs;
+mod sections;
 mod setup;
-mod steps;
 mod variations;
 
 // The build scripts' own check, so that setup, doctor and the build always agree.
@@ -36,6 +36,7 @@ enum Command {
     Setup(setup::Setup),
     Doctor(doctor::Doctor),
     Lecture(lecture::Lecture),
+    Sections(sections::Sections),
     Propagate(propagate::Propagate),
     Edition(edition::Edition),
     Record(record::Record),
@@ -60,6 +61,7 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Setup(setup) => setup.run().map(|()| ExitCode::SUCCESS),
         Command::Doctor(doctor) => doctor.run(),
         Command::Lecture(lecture) => lecture.run().map(|()| ExitCode::SUCCESS),
+        Command::Sections(sections) => sections.run(),
         Command::Propagate(propagate) => propagate.run().map(|()| ExitCode::SUCCESS),
         Command::Edition(edition) => edition.run().map(|()| ExitCode::SUCCESS),
         Command::Record(record) => record.run().map(|()| ExitCode::SUCCESS),

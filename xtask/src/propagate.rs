@@ -7,10 +7,11 @@ use std::{fs, path::Path};
 
 use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
+use ladder::steps::{self, Step, goes_on, split_header};
 
 use crate::{
     git::{Git, Tree},
-    steps::{self, Step, goes_on, split_header},
+    sections,
 };
 use merge::{Merged, Side, has_already, has_markers, merge};
 
@@ -50,7 +51,7 @@ impl Propagate {
 }
 
 /// The steps of the working tree.
-fn steps_in(root: &Path) -> Result<Vec<Step>> {
+pub fn steps_in(root: &Path) -> Result<Vec<Step>> {
     let entries = fs::read_dir(root.join("steps")).context("there is no folder steps")?;
     let names = entries.flatten().filter_map(|entry| entry.file_name().into_string().ok());
     let paths: Vec<String> = names.map(|name| format!("steps/{name}")).collect();
@@ -106,6 +107,9 @@ impl Propagation<'_> {
             from = step;
         }
         println!("Proofs are each step's own: `cargo test` says whether one needs the edit too.");
+        // The chapters name items, not lines, so the sections have the edit already, unless an item is new or gone.
+        sections::of_working_tree(self.root, |_| true)?;
+        println!("The sections add up; `cargo xtask sections --check` compiles each.");
         Ok(())
     }
 

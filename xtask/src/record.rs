@@ -26,6 +26,9 @@ pub const RECORDED: &str = "book/recorded";
 /// What a run says of itself, as data: see `lab`'s module of that name.
 pub const RECORD: &str = "record.json";
 
+/// And what it has printed.
+pub const OUTPUT: &str = "output.txt";
+
 /// What all recorded runs start from: the default of `--seed`.
 const SEED: i64 = 1337;
 
@@ -105,7 +108,8 @@ fn circumstances(run: &Run, outcome: &Outcome) -> String {
     // What a person types in a clone, after `git apply PATCH` if there is a patch.
     toml["command"] = value(run.command());
     if let Some(variation) = &run.variation {
-        toml["patch"] = value(&variation.path);
+        let key = if run.is_tryout() { "section" } else { "patch" };
+        toml[key] = value(if run.is_tryout() { &variation.name } else { &variation.path });
     }
     toml["args"] = value(Array::from_iter(run.args()));
     toml["seed"] = value(SEED);
@@ -144,7 +148,7 @@ pub fn rustc() -> Option<String> {
 
 /// Writes a record, each file whole or not at all, and removes what an earlier one has left there.
 fn write(folder: &Path, run: &Run, outcome: &Outcome) -> Result<()> {
-    let mut files: Vec<(&str, Vec<u8>)> = vec![("output.txt", outcome.output.clone().into_bytes())];
+    let mut files: Vec<(&str, Vec<u8>)> = vec![(OUTPUT, outcome.output.clone().into_bytes())];
     // Of a variation the book shows no pictures.
     let kept = outcome.files.iter().filter(|(name, _)| run.variation.is_none() || name == RECORD);
     files.extend(kept.map(|(name, content)| (name.as_str(), content.clone())));
@@ -200,10 +204,11 @@ mod tests {
         let (mut seen, mut wide) = (0, Vec::new());
         for folder in fs::read_dir(workspace().join(RECORDED)).unwrap() {
             let folder = folder.unwrap().path();
-            let record: Value =
-                serde_json::from_slice(&fs::read(folder.join(RECORD)).unwrap()).unwrap();
-            let samples = record["samples"].as_array().unwrap();
-            let written = samples.iter().map(|sample| sample.as_str().unwrap());
+            // A try-out has none.
+            let record = fs::read(folder.join(RECORD)).unwrap_or(b"{}".to_vec());
+            let record: Value = serde_json::from_slice(&record).unwrap();
+            let samples = record["samples"].as_array().into_iter().flatten();
+            let written = samples.map(|sample| sample.as_str().unwrap());
             let written = written.collect::<Vec<_>>().join("\n");
             for line in fs::read_to_string(folder.join("output.txt")).unwrap().lines() {
                 seen += 1;

@@ -8,12 +8,9 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail, ensure};
+use ladder::steps::Step;
 
-use crate::{
-    steps::{self, Step},
-    variations::Variation,
-    workspace,
-};
+use crate::{sections, variations::Variation, workspace};
 
 /// A run of a step, or of a variation of it.
 pub struct Run {
@@ -42,6 +39,11 @@ impl Run {
         self.variation.as_ref().map_or(self.step.key(), |variation| &variation.name)
     }
 
+    /// Whether it is the try-out of a section.
+    pub fn is_tryout(&self) -> bool {
+        self.variation.as_ref().is_some_and(|variation| variation.program.is_some())
+    }
+
     /// What a person types after `cargo run --bin stepNN_name --`.
     pub fn args(&self) -> &[String] {
         self.variation.as_ref().map_or(&[], |variation| &variation.args)
@@ -65,7 +67,10 @@ impl Run {
     /// default of later steps where the hardware is fast at it, and its rounding moves a loss by more than that
     /// of another processor.
     fn precision_of_the_record(&self) -> &'static [&'static str] {
-        let source = fs::read_to_string(workspace().join(self.step.program())).unwrap_or_default();
+        let of_step =
+            || fs::read_to_string(workspace().join(self.step.program())).unwrap_or_default();
+        let own = self.variation.as_ref().and_then(|variation| variation.program.clone());
+        let source = own.unwrap_or_else(of_step);
         let chosen = self.args().iter().any(|arg| arg == "--precision");
         let choosable = source.contains("precision: Option<Precision>");
         if choosable && !chosen { &["--precision", "float32"] } else { &[] }
@@ -78,6 +83,11 @@ impl Run {
     /// If it cannot be started or fails, or if its output lacks what a variation is to show.
     pub fn run(&self, program: &Path, threads: Option<u32>) -> Result<Outcome> {
         let folder = tempfile::tempdir().context("cannot make a temporary folder")?;
+        #[cfg(unix)]
+        if self.is_tryout() {
+            // It runs in a clone, and may read a fixture of the tests.
+            std::os::unix::fs::symlink(workspace().join("tests"), folder.path().join("tests"))?;
+        }
         // As it is by default for the step, and for a variation too, whose program has another name.
         let out = Path::new("out").join(&self.step.name);
         let start = Instant::now();
@@ -121,15 +131,21 @@ fn files_in(folder: &Path) -> Result<Vec<(String, Vec<u8>)>> {
     Ok(files)
 }
 
-/// Every run, in the order of the steps, each followed by its variations.
+/// Every run, in the order of the steps, each followed by its variations and the try-outs of its chapter.
 pub fn all() -> Result<Vec<Run>> {
     let mut patches = paths_in("steps/patches")?;
     patches.sort();
     let mut runs = Vec::new();
-    for step in steps::among(paths_in("steps")?.iter().map(String::as_str)) {
+    for (step, chapter) in sections::of_working_tree(workspace(), |_| true)? {
         runs.push(Run { step: step.clone(), variation: None });
         for path in patches.iter().filter(|path| step.has_patch(path)) {
             runs.push(Run { step: step.clone(), variation: Some(Variation::read(path)?) });
+        }
+        for (i, section) in chapter.sections.iter().enumerate() {
+            if section.tryout.is_some() {
+                let tryout = Variation::tryout(&section.slug, &step, chapter.state(i + 1));
+                runs.push(Run { step: step.clone(), variation: Some(tryout) });
+            }
         }
     }
     Ok(runs)
@@ -144,7 +160,10 @@ pub fn named(names: &[String]) -> Result<Vec<Run>> {
     };
     if let Some(unknown) = names.iter().find(|name| !runs.iter().any(|run| is_meant(run, name))) {
         let known: Vec<&str> = runs.iter().map(Run::name).collect();
-        bail!("there is no step and no patch `{unknown}`: there are {}", known.join(", "));
+        bail!(
+            "there is no step, no patch and no try-out `{unknown}`: there are {}",
+            known.join(", ")
+        );
     }
     if !names.is_empty() {
         runs.retain(|run| names.iter().any(|name| is_meant(run, name)));

@@ -18,6 +18,8 @@ use anyhow::{Context, Result, anyhow, ensure};
 use regex::Regex;
 use toml_edit::{ArrayOfTables, DocumentMut, Table, value};
 
+use ladder::steps::Step;
+
 use crate::workspace;
 
 /// A patch of `steps/patches` with what its header says.
@@ -30,6 +32,8 @@ pub struct Variation {
     pub args: Vec<String>,
     /// Each must match a line of what it prints.
     pub shows: Vec<Regex>,
+    /// The whole program, if it is the try-out of a section and no patch; `path` is then where it goes.
+    pub program: Option<String>,
 }
 
 impl Variation {
@@ -69,7 +73,19 @@ impl Variation {
             path: path.into(),
             args: first("Args:").unwrap_or_default().split_whitespace().map(Into::into).collect(),
             shows,
+            program: None,
         })
+    }
+
+    /// The try-out of a section: the program as it is after it.
+    pub fn tryout(slug: &str, step: &Step, program: String) -> Self {
+        Self {
+            name: slug.into(),
+            path: step.program(),
+            args: Vec::new(),
+            shows: Vec::new(),
+            program: Some(program),
+        }
     }
 
     pub fn ensure_shown(&self, output: &str) -> Result<()> {
@@ -87,6 +103,11 @@ impl Variation {
     /// Puts the patched steps into the folder `to`, without touching files that are so already:
     /// cargo rebuilds what is newer than its program.
     fn write(&self, to: &Path) -> Result<()> {
+        if let Some(program) = &self.program {
+            fs::create_dir_all(to)?;
+            let name = Path::new(&self.path).file_name().context("the path of a program")?;
+            return write_new(&to.join(name), unfinished(program).as_bytes());
+        }
         let copy = tempfile::tempdir().context("cannot make a temporary folder")?;
         copy_new(&workspace().join("steps"), &copy.path().join("steps"))?;
         let patch = workspace().join(&self.path);
@@ -132,6 +153,11 @@ fn copy_new(from: &Path, to: &Path) -> Result<()> {
     copy().with_context(|| format!("cannot copy {} to {}", from.display(), to.display()))
 }
 
+/// The program, told not to mind the functions that nothing calls before the step is whole.
+fn unfinished(program: &str) -> String {
+    format!("#![allow(dead_code)]\n{program}")
+}
+
 fn write_new(path: &Path, content: &[u8]) -> Result<()> {
     match fs::read(path) {
         Ok(old) if old == content => Ok(()),
@@ -149,38 +175,90 @@ pub fn build_steps() -> Result<PathBuf> {
 /// Builds variations of `(program of the step, variation)` and returns the folder of their programs,
 /// which are named as the variations are.
 pub fn build(variations: &[(String, &Variation)]) -> Result<PathBuf> {
-    let target = target_folder()?;
-    let double = target.join("variations");
-    fs::create_dir_all(&double).with_context(|| format!("cannot make {}", double.display()))?;
-    // Until the programs are built, no one else is to change what they are built from.
-    let lock = File::create(double.join(".lock"))?;
-    lock.lock()?;
-    let mut bins = ArrayOfTables::new();
+    let double = Double::open("variations")?;
+    let mut programs = Vec::new();
     for (program, variation) in variations {
-        variation.write(&double.join(&variation.name))?;
-        let mut bin = Table::new();
-        bin["name"] = value(&variation.name);
+        variation.write(&double.folder.join(&variation.name))?;
         // Of steps/step02_attention.rs now step02-no_mask/step02_attention.rs
-        bin["path"] = value(program.replacen("steps", &variation.name, 1));
-        bin["test"] = value(false);
-        bins.push(bin);
+        let path = program.replacen("steps", &variation.name, 1);
+        programs.push((variation.name.as_str(), path));
     }
-    let root = fs::read_to_string(workspace().join("Cargo.toml"))?;
-    let mut manifest: DocumentMut = root.parse().context("Cargo.toml")?;
-    manifest["bin"] = bins.into();
-    link_root(&double).with_context(|| format!("cannot write {}", double.display()))?;
-    write_new(&double.join("Cargo.toml"), manifest.to_string().as_bytes())?;
+    double.cargo("build", &programs)
+}
 
-    cargo(&[
-        "build".as_ref(),
-        "--package=lab".as_ref(),
-        "--bins".as_ref(),
-        "--manifest-path".as_ref(),
-        double.join("Cargo.toml").as_os_str(),
-        "--target-dir".as_ref(),
-        target.as_os_str(),
-    ])?;
-    Ok(target.join("debug"))
+/// Compiles programs, each with its name, as far as to find all errors.
+pub fn check(programs: &[(String, String)]) -> Result<()> {
+    let double = Double::open(SECTIONS)?;
+    double.cargo("check", &double.written(programs)?)?;
+    Ok(())
+}
+
+/// Builds one program, and returns where it is.
+pub fn build_program(name: &str, program: &str) -> Result<PathBuf> {
+    let double = Double::open(SECTIONS)?;
+    let program = [(name.to_string(), program.to_string())];
+    let folder = double.cargo("build", &double.written(&program)?)?;
+    Ok(folder.join(name).with_extension(env::consts::EXE_EXTENSION))
+}
+
+/// The double whose programs are those of the lecture.
+const SECTIONS: &str = "sections";
+
+/// A double of this workspace, with other programs. Until it is dropped, no one else has it.
+struct Double {
+    folder: PathBuf,
+    target: PathBuf,
+    _lock: File,
+}
+
+impl Double {
+    fn open(name: &str) -> Result<Self> {
+        let target = target_folder()?;
+        let folder = target.join(name);
+        fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
+        let lock = File::create(folder.join(".lock"))?;
+        lock.lock()?;
+        Ok(Self { folder, target, _lock: lock })
+    }
+
+    /// Writes programs into it, each with its name, and returns them as [`cargo`](Self::cargo) takes them.
+    fn written<'a>(&self, programs: &'a [(String, String)]) -> Result<Vec<(&'a str, String)>> {
+        let mut written = Vec::new();
+        for (name, program) in programs {
+            let path = format!("{name}.rs");
+            write_new(&self.folder.join(&path), unfinished(program).as_bytes())?;
+            written.push((name.as_str(), path));
+        }
+        Ok(written)
+    }
+
+    /// Lets cargo build or check the programs, by name and path, and returns the folder where it puts them.
+    fn cargo(&self, command: &str, programs: &[(&str, String)]) -> Result<PathBuf> {
+        let mut bins = ArrayOfTables::new();
+        for (name, path) in programs {
+            let mut bin = Table::new();
+            bin["name"] = value(*name);
+            bin["path"] = value(path);
+            bin["test"] = value(false);
+            bins.push(bin);
+        }
+        let root = fs::read_to_string(workspace().join("Cargo.toml"))?;
+        let mut manifest: DocumentMut = root.parse().context("Cargo.toml")?;
+        manifest["bin"] = bins.into();
+        let folder = &self.folder;
+        link_root(folder).with_context(|| format!("cannot write {}", folder.display()))?;
+        write_new(&folder.join("Cargo.toml"), manifest.to_string().as_bytes())?;
+        cargo(&[
+            command.as_ref(),
+            "--package=lab".as_ref(),
+            "--bins".as_ref(),
+            "--manifest-path".as_ref(),
+            folder.join("Cargo.toml").as_os_str(),
+            "--target-dir".as_ref(),
+            self.target.as_os_str(),
+        ])?;
+        Ok(self.target.join("debug"))
+    }
 }
 
 /// Links all that the repository's root holds, but for its manifest, into the folder `double`.

@@ -11,42 +11,79 @@ use std::{
 use repository::{Repository, STEPS, xtask};
 use tempfile::TempDir;
 
+/// All commits but the lab's, by their tags.
+const COMMITS: [&str; 7] = [
+    "step00_one",
+    "step01-begin",
+    "step01-two",
+    "step01-say",
+    "step01_two",
+    "step02_three",
+    "step03_fresh",
+];
+
 #[test]
-fn first_the_lab_then_one_commit_a_step_each_with_its_tag() {
+fn first_the_lab_then_one_commit_a_section_each_with_its_tag() {
     let repository = Repository::new();
     repository.done(&["lecture"]);
     let subjects = repository.git(&["log", "--reverse", "--format=%s", "lecture"]);
     let subjects: Vec<&str> = subjects.lines().collect();
-    assert_eq!(subjects.len(), 1 + STEPS.len());
+    assert_eq!(subjects.len(), 1 + COMMITS.len());
     assert!(subjects[0].starts_with("The lab"));
-    for (n, step) in STEPS.iter().enumerate() {
-        assert!(subjects[n + 1].starts_with(step), "{subjects:?}");
-        let commit = format!("lecture~{}", STEPS.len() - 1 - n);
-        assert_eq!(repository.git(&["rev-parse", step]), repository.git(&["rev-parse", &commit]));
+    for (n, tag) in COMMITS.iter().enumerate() {
+        assert!(subjects[n + 1].starts_with(&format!("{tag}: ")), "{subjects:?}");
+        let commit = format!("lecture~{}", COMMITS.len() - 1 - n);
+        assert_eq!(repository.git(&["rev-parse", tag]), repository.git(&["rev-parse", &commit]));
     }
 }
 
 #[test]
-fn a_lesson_changes_its_program_and_what_goes_with_it() {
+fn a_section_changes_the_program_alone_and_the_whole_step_brings_what_goes_with_it() {
     let repository = Repository::new();
     repository.done(&["lecture"]);
-    let changed =
-        |step| repository.git(&["show", "--format=", "--name-only", "--no-renames", step]);
+    let changed = |tag| {
+        let files = repository.git(&["show", "--format=", "--name-only", "--no-renames", tag]);
+        files.lines().map(str::to_string).collect::<Vec<_>>()
+    };
     assert_eq!(
-        changed("step02_three").lines().collect::<Vec<_>>(),
+        changed("step01-begin"),
+        ["Cargo.toml", "steps/lesson.rs", "steps/proofs/step00.rs", "tests/lesson.rs"]
+    );
+    assert_eq!(changed("step01-two"), ["steps/lesson.rs"]);
+    assert_eq!(changed("step01-say"), ["steps/lesson.rs"]);
+    assert_eq!(
+        changed("step01_two"),
         [
-            "Cargo.toml",
             "steps/lesson.rs",
             "steps/patches/step01-more.patch",
-            "steps/patches/step02-less.patch",
             "steps/proofs/step01.rs",
-            "steps/proofs/step02.rs",
             "tests/lesson.rs",
         ]
     );
-    let numbers =
-        repository.git(&["show", "--format=", "--numstat", "step02_three", "--", "Cargo.toml"]);
-    assert_eq!(numbers, "1\t1\tCargo.toml"); // the program's name
+    let numbers = |tag, file| repository.git(&["show", "--format=", "--numstat", tag, "--", file]);
+    assert_eq!(numbers("step01-begin", "Cargo.toml"), "1\t1\tCargo.toml"); // the program's name
+    assert_eq!(numbers("step01-two", "steps/lesson.rs"), "4\t0\tsteps/lesson.rs");
+    let program = repository.read("steps/step01_two.rs");
+    let lesson = repository.git(&["show", "step01_two:steps/lesson.rs"]);
+    assert_eq!(lesson.trim_end(), program.trim_end());
+}
+
+#[test]
+fn sections_that_are_not_the_step_are_named_by_chapter_and_line() {
+    for (from, to, words) in [
+        ("{{#hunk step01 fn main}}", "", "1: no section shows what changes in fn main"),
+        ("fn main}}", "fn two}}", "15: all that it shows has been shown before"),
+        ("fn main}}", "fn no}}", "15: there is no `fn no`"),
+    ] {
+        let repository = Repository::new();
+        repository.edit("book/src/step01_two.md", from, to);
+        repository.commit("A slip");
+        let output = repository.xtask(&["lecture"]);
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{said}");
+        assert!(said.contains(&format!("book/src/step01_two.md:{words}")), "{said}");
+        assert_eq!(repository.refs().lines().count(), 1); // main
+    }
 }
 
 #[test]
@@ -58,7 +95,6 @@ fn what_belongs_to_other_steps_or_to_no_lesson_is_not_there() {
     repository.done(&["lecture"]);
     let files = |commit: &str| repository.git(&["ls-tree", "-r", "--name-only", commit]);
     let lab = "\
-.gitattributes
 .gitignore
 Cargo.lock
 Cargo.toml
@@ -66,23 +102,21 @@ README.md
 files/Cargo.toml
 files/src/lib.rs
 src/lib.rs";
-    assert_eq!(files("lecture~4"), format!("{lab}\ntests/fixtures/bytes\ntests/lab.rs"));
+    assert_eq!(files("step00_one~"), format!("{lab}\ntests/fixtures/bytes\ntests/lab.rs"));
     let step01 = "\
 steps/lesson.rs
 steps/patches/step01-more.patch
 steps/proofs/step01.rs
 tests/fixtures/bytes
 tests/lab.rs
-tests/lesson.rs
-text/step01_two.md";
+tests/lesson.rs";
     assert_eq!(files("step01_two"), format!("{lab}\n{step01}"));
     let step03 = "\
 steps/lesson.rs
 steps/patches/step03-none.patch
 steps/proofs/step03.rs
 tests/fixtures/bytes
-tests/lab.rs
-text/step01_two.md";
+tests/lab.rs";
     assert_eq!(files("step03_fresh"), format!("{lab}\n{step03}"));
 
     let manifest = |step: &str| repository.git(&["show", &format!("{step}:Cargo.toml")]);
@@ -90,28 +124,25 @@ text/step01_two.md";
     assert!(manifest("step03_fresh").contains("for step03"));
     assert!(!manifest("step03_fresh").contains("book"));
     assert!(!repository.git(&["show", "step03_fresh:Cargo.lock"]).contains("book"));
-    assert!(repository.git(&["show", "step00_one:README.md"]).contains("one lesson"));
+    assert!(repository.git(&["show", "step00_one:README.md"]).contains("one idea"));
 }
 
 #[test]
-fn a_message_comes_from_the_chapter_or_else_from_the_programs_header() {
+fn a_message_is_the_beginning_of_the_section_or_of_the_program() {
     let repository = Repository::new();
     repository.done(&["lecture"]);
     let message = |step| repository.git(&["log", "-1", "--format=%B", step]);
     assert_eq!(
-        message("step01_two"),
+        message("step01-two"),
         "\
-step01_two: one and *two*
+step01-two: Two is 1 and 1
 
-You count further than the step before did, by 7 lines, and so this
-paragraph is longer than a line of a message.
+You count further than step00 did, and so this paragraph is longer than
+a line of a message.
 
-- a first thing
-- a second
+It runs, with nothing new to see yet: cargo run --bin step01_two
 
-Run it: cargo run --bin step01_two
-
-Lecture: step01_two"
+Lecture: step01-two"
     );
     assert_eq!(
         message("step00_one"),
@@ -121,7 +152,6 @@ step00_one: counting to one
 New: everything. A number is a thing to count.
 
 Run it: cargo run --bin step00_one
-It starts a fresh file: git show step00_one:steps/lesson.rs
 
 Lecture: step00_one"
     );
@@ -140,46 +170,6 @@ fn patches_apply_and_names_are_those_of_the_lecture() {
 }
 
 #[test]
-fn a_chapter_is_carried_as_the_book_renders_that_of_head() {
-    let repository = Repository::new();
-    repository.edit("steps/step01_two.rs", "one() + one()", "2"); // not committed
-    repository.edit("book/src/step01_two.md", "Nor this", "This"); // nor this
-    repository.done(&["lecture"]);
-    let text = repository.git(&["show", "step01_two:text/step01_two.md"]);
-    assert!(text.starts_with("# step01: one and *two*\n\n**Goal.** You count [further]"), "{text}");
-    let end = "\
-Nor this. See `steps/lesson.rs`.
-
-`fn two` in `steps/lesson.rs`:
-
-```rust
-fn two() -> i32 {
-    one() + one()
-}
-```";
-    assert!(text.ends_with(end), "{text}");
-}
-
-#[test]
-fn a_chapter_that_cannot_be_rendered_is_named() {
-    let repository = Repository::new();
-    repository.edit("book/src/step01_two.md", "{{#lines step01}}", "{{#lines step01}}{{#nope}}");
-    repository.commit("A slip");
-    let output = repository.xtask(&["lecture"]);
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(output.status.code(), Some(1), "{said}");
-    assert!(said.contains("the chapters of HEAD cannot be rendered: "), "{said}");
-    assert!(said.contains("book/src/step01_two.md:3: {{#nope}}: there is no such"), "{said}");
-    assert_eq!(repository.refs().lines().count(), 1); // main
-
-    let repository = Repository::new();
-    repository.write("book/src/SUMMARY.md", "- [Other](other.md)\n");
-    repository.write("book/src/other.md", "# Other\n");
-    repository.commit("A chapter is forgotten");
-    repository.refused(&["lecture"], &["book/src/SUMMARY.md does not list step01_two.md"]);
-}
-
-#[test]
 fn a_middle_commit_builds_runs_passes_its_tests_and_stays_clean() {
     let repository = Repository::new();
     repository.done(&["lecture"]);
@@ -190,8 +180,8 @@ fn a_middle_commit_builds_runs_passes_its_tests_and_stays_clean() {
     let said = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(said.contains("running 1 test"), "{said}");
     assert_eq!(repository.git(&["status", "--porcelain"]), "");
-    // The lab's commit builds too, and so does one that needs another dependency.
-    for step in ["step00_one~", "step03_fresh"] {
+    // The lab's commit builds too, and so do those between, and one that needs another dependency.
+    for step in ["step00_one~", "step01-begin", "step01-two", "step01-say", "step03_fresh"] {
         repository.git(&["switch", "--quiet", "--detach", step]);
         cargo(&repository.path(""), &["build", "--quiet", "--locked"]);
     }
@@ -241,7 +231,7 @@ fn a_change_leaves_the_commits_before_it_as_they_are() {
     repository.done(&["lecture"]);
     let after = hashes();
     let same = before.lines().zip(after.lines()).take_while(|(before, after)| before == after);
-    assert_eq!(same.count(), 3); // the lab, step00, step01
+    assert_eq!(same.count(), 6); // the lab, step00, step01
 }
 
 #[test]

@@ -83,6 +83,6 @@ fn a_step_that_is_gone_takes_its_tag_along() {
     repository.done(&["lecture"]);
     assert_eq!(
         repository.git(&["tag", "--list"]),
-        "step00_one\nstep01_two\nstep02_three\nstep99_mine"
+        "step00_one\nstep01-begin\nstep01-say\nstep01-two\nstep01_two\nstep02_three\nstep99_mine"
     );
 }

@@ -53,10 +53,17 @@ fn a_header_and_a_proof_are_the_steps_own() {
     assert!(step01.starts_with("// step01_two: counting to two\n") && step01.contains("I count"));
 }
 
+/// An item that step01 changes anew has to be shown in its chapter.
+fn show_fn_one(repository: &Repository) {
+    let shown = "Nor this.\n\n{{#hunk step01 fn one}}\n";
+    repository.edit("book/src/step01_two.md", "Nor this.\n", shown);
+}
+
 #[test]
 fn twice_is_once() {
     let repository = Repository::new();
     repository.edit(CHAIN[1], "    1\n}", "    1 // not 0\n}");
+    show_fn_one(&repository);
     repository.edit(CHAIN[1], "\"counting\"", "\"I count\"");
     repository.done(&["propagate", "step01"]);
     let once = repository.git(&["diff"]);
@@ -118,6 +125,7 @@ fn patches_are_made_anew_for_every_step_that_changes() {
     // Within what the hunks of both show: as they are, the patches would not apply any more.
     repository.edit(CHAIN[1], "// Two is done.", "// That was two.");
     repository.edit(CHAIN[1], "    1\n}", "    1 // not 0\n}");
+    show_fn_one(&repository);
     repository.done(&["propagate", "step01"]);
     let patched = |path: &str, patch: &str| {
         repository.git(&["apply", patch]);

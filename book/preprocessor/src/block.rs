@@ -1,33 +1,6 @@
-//! What directives show that stands on its own, before it becomes HTML or plain Markdown.
+//! What directives show that stands on its own, before it becomes HTML.
 
-use crate::{html, text};
-
-/// What a chapter is made into.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Form {
-    /// Markdown with HTML in it, of which mdBook makes a page.
-    Page,
-    /// Markdown that a person reads as it is, in a terminal or in a pager.
-    Plain,
-}
-
-impl Form {
-    /// What stands in the place of a directive that stands alone on its line.
-    pub fn blocks(self, blocks: &[Block]) -> String {
-        match self {
-            Form::Page => html::blocks(blocks),
-            Form::Plain => text::blocks(blocks),
-        }
-    }
-
-    /// A mention of another page, within a line.
-    pub fn link(self, title: &str, path: &str) -> String {
-        match self {
-            Form::Page => format!("[{title}]({path})"),
-            Form::Plain => text::emphasised(title),
-        }
-    }
-}
+use ladder::change::Sign;
 
 /// Something with lines of its own. In titles, what stands in backticks is code.
 pub enum Block {
@@ -47,13 +20,6 @@ pub enum Block {
     FoldBegins { class: &'static str, title: String, blocks: Vec<Block> },
     /// And its end.
     FoldEnds,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Sign {
-    Same,
-    Added,
-    Removed,
 }
 
 impl Block {

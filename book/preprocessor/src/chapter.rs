@@ -1,14 +1,19 @@
 //! One chapter: its directives and formulas are replaced, all else is left as it is.
 
-use std::ops::Range;
+use std::{ops::Range, path::Path};
 
 use pulldown_cmark::{CodeBlockKind, Event, Tag};
 
-use crate::{
-    block::Form,
+use anyhow::Result;
+use ladder::{
+    chapter::{Chapter, Shown},
     directive::{self, Directive, Found},
+    steps,
+};
+
+use crate::{
     expand::{self, Filled},
-    markdown, math,
+    html, markdown, math,
     source::Library,
 };
 
@@ -25,9 +30,8 @@ fn unbroken(text: &str, formula: &Range<usize>, mathml: &str) -> (Range<usize>, 
     (formula.start..end, format!("<span class=\"unbroken\">{mathml}{stop}</span>"))
 }
 
-/// The chapter with everything filled in, and what could not be: `line: directive: why`. On plain pages
-/// the formulas stay as they are: LaTeX reads better than MathML.
-pub fn fill(text: &str, library: &Library, form: Form) -> (String, Vec<String>) {
+/// The chapter in `file` with everything filled in, and what could not be: `line: directive: why`.
+pub fn fill(text: &str, library: &Library, file: &Path) -> (String, Vec<String>) {
     let found = directive::find(text);
     let parts = Parts::of(&without(text, &found));
     let mut edits = Vec::new();
@@ -36,7 +40,7 @@ pub fn fill(text: &str, library: &Library, form: Form) -> (String, Vec<String>) 
 
     for Found { range, directive } in &found {
         let filled = match directive {
-            Some(directive) => filled(directive, text, range, &parts, library, form),
+            Some(directive) => filled(directive, text, range, &parts, library),
             None => {
                 Err("this does not read as a directive: {{#name words \"quoted words\"}}".into())
             }
@@ -46,7 +50,7 @@ pub fn fill(text: &str, library: &Library, form: Form) -> (String, Vec<String>) 
             Err(why) => failures.push((range.start, brief(&text[range.clone()]), why)),
         }
     }
-    for (range, latex, display) in parts.formulas.iter().filter(|_| form == Form::Page) {
+    for (range, latex, display) in &parts.formulas {
         match math::mathml(latex, *display) {
             Ok(mathml) if *display => edits.push((range.clone(), mathml)),
             Ok(mathml) => edits.push(unbroken(text, range, &mathml)),
@@ -56,7 +60,39 @@ pub fn fill(text: &str, library: &Library, form: Form) -> (String, Vec<String>) 
     failures.sort();
     let line = |at: usize| text[..at].matches('\n').count() + 1;
     let failures = failures.iter().map(|(at, what, why)| format!("{}: {what}: {why}", line(*at)));
-    (apply(text, edits), failures.collect())
+    let mut failures: Vec<String> = failures.collect();
+    match sections(text, library, file) {
+        Ok((tags, faults)) => {
+            edits.extend(tags);
+            failures.extend(faults);
+        }
+        Err(why) => failures.push(format!("1: {why:#}")),
+    }
+    (apply(text, edits), failures)
+}
+
+/// Where a heading begins a section, and what is said below it; and what is wrong with the sections.
+type Tags = Vec<(Range<usize>, String)>;
+
+/// Below each heading that begins a section, the tag of its commit.
+fn sections(text: &str, library: &Library, file: &Path) -> Result<(Tags, Vec<String>)> {
+    let name = file.file_stem().map(|stem| format!("steps/{}.rs", stem.to_string_lossy()));
+    let Some(step) = steps::among(name.as_deref()).pop() else { return Ok(Default::default()) };
+    let new = library.source(step.key())?.text;
+    let old = library.grown_from(step.key(), &new)?;
+    let (chapter, faults) = Chapter::read(&step, &old, &new, text)?;
+    let tags = chapter.sections.iter().enumerate().map(|(i, section)| {
+        let end = section.at + text[section.at..].find('\n').unwrap_or(0);
+        let state = match chapter.shown(i + 1) {
+            Shown::Tryout => "try it",
+            Shown::Lesson => "run it",
+            Shown::Nothing => "runs, with nothing new to see",
+        };
+        let tag = html::tag(&section.slug, &step.name, state);
+        (end..end, format!("\n\n{tag}"))
+    });
+    let faults = faults.into_iter().map(|fault| format!("{}: {}", fault.line, fault.what));
+    Ok((tags.collect(), faults.collect()))
 }
 
 /// Folds that have no end, ends that have no fold, and folds within folds.
@@ -109,7 +145,6 @@ fn filled(
     range: &Range<usize>,
     parts: &Parts,
     library: &Library,
-    form: Form,
 ) -> Result<String, String> {
     if parts.formulas.iter().any(|(formula, ..)| formula.contains(&range.start)) {
         return Err("it stands inside a formula; end the formula before it".into());
@@ -118,9 +153,9 @@ fn filled(
     match expand::expand(directive, library).map_err(|error| format!("{error:#}"))? {
         Filled::Text(text) => Ok(text),
         _ if in_code => Err("it cannot stand inside code".into()),
-        Filled::Link { title, path } => Ok(form.link(&title, &path)),
+        Filled::Link { title, path } => Ok(format!("[{title}]({path})")),
         Filled::Blocks(_) if !alone(text, range) => Err("it has to stand alone on its line".into()),
-        Filled::Blocks(blocks) => Ok(set_apart(&form.blocks(&blocks), text, range)),
+        Filled::Blocks(blocks) => Ok(set_apart(&html::blocks(&blocks), text, range)),
     }
 }
 
@@ -190,7 +225,8 @@ impl Parts {
 fn is_typed_rust(kind: &CodeBlockKind) -> bool {
     let CodeBlockKind::Fenced(info) = kind else { return false };
     let mut words = info.split([' ', '\t', ',']).filter(|word| !word.is_empty());
-    matches!(words.next(), Some("rust" | "rs")) && !words.any(|word| word == "sketch")
+    matches!(words.next(), Some("rust" | "rs"))
+        && !words.any(|word| ["sketch", "tryout"].contains(&word))
 }
 
 /// Puts the edits in, and takes off the backslash of what only looks like a directive.

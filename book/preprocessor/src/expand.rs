@@ -2,12 +2,15 @@
 
 use anyhow::{Result, bail};
 
+use ladder::{
+    directive::{Directive, Excerpt, Words},
+    syntax::Outline,
+};
+
 use crate::{
     block::Block,
-    directive::{Directive, Excerpt, Words},
     hunk, patch, picture, recorded,
     source::{self, Library},
-    syntax::Outline,
 };
 
 /// What a directive becomes.
@@ -69,16 +72,17 @@ fn code(library: &Library, words: &mut Words) -> Result<Block> {
 fn hunk(library: &Library, words: &mut Words) -> Result<Vec<Block>> {
     let step = words.bare("a step")?;
     let item = words.item()?;
+    let excerpt = words.excerpt()?;
     words.end()?;
-    let (old, new) = (library.source_before(step)?, library.source(step)?);
-    hunk::of_item(&old.text, &new.text, &item)
+    let new = library.source(step)?.text;
+    hunk::of_item(&library.grown_from(step, &new)?, &new, &item, &excerpt)
 }
 
 fn diff(library: &Library, words: &mut Words) -> Result<Block> {
     let step = words.bare("a step")?;
     words.end()?;
     let (old, new) = below_headers(library, step)?;
-    let (added, removed) = hunk::changed(&old, &new);
+    let (added, removed) = hunk::changed(&old, &new)?;
     let before = source::before(step)?;
     let title =
         format!("All that changes from {before} to {step}: {added} lines added, {removed} removed");
@@ -89,7 +93,7 @@ fn lines(library: &Library, words: &mut Words) -> Result<String> {
     let step = words.bare("a step")?;
     words.end()?;
     let (old, new) = below_headers(library, step)?;
-    let (added, _) = hunk::changed(&old, &new);
+    let (added, _) = hunk::changed(&old, &new)?;
     Ok(added.to_string())
 }
 
@@ -160,5 +164,5 @@ fn end(words: &mut Words) -> Result<Block> {
 fn reference(library: &Library, words: &mut Words) -> Result<Filled> {
     let (path, title) = library.link(words.bare("a chapter")?)?;
     words.end()?;
-    Ok(Filled::Link { title: title.into(), path })
+    Ok(Filled::Link { title, path })
 }

@@ -1,6 +1,8 @@
 //! The HTML that directives become. All of it is one line, because to Markdown an empty line ends HTML.
 
-use crate::block::{Block, Sign};
+use ladder::change::Sign;
+
+use crate::block::Block;
 
 /// Blocks as one line of elements.
 pub fn blocks(blocks: &[Block]) -> String {
@@ -27,6 +29,15 @@ fn block(block: &Block) -> String {
         }
         Block::FoldEnds => "</details>".into(),
     }
+}
+
+/// The commit of a section: its tag, what there is to see, and what to type to stand in it.
+pub fn tag(slug: &str, step: &str, state: &str) -> String {
+    let line = format!("git switch --detach {slug} && cargo run --bin {step}");
+    format!(
+        "<p class=\"section-tag\"><code class=\"nohighlight\">{}</code> <span>{state}</span></p>",
+        escape(&line)
+    )
 }
 
 /// A text that stands for itself in HTML.

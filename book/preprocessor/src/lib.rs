@@ -1,15 +1,14 @@
 //! The book's chapters are Markdown with directives: every piece of code, output, picture or number in
 //! the book is taken from the steps and from what they printed. This crate fills the directives in,
-//! turns formulas (`$...$`, `$$...$$`) into MathML, and checks the links of the built book. Or it writes the
-//! chapters as plain Markdown, for those who read without a browser. What cannot be filled in fails the
-//! build, with the chapter's file and line.
+//! turns formulas (`$...$`, `$$...$$`) into MathML, and checks the links of the built book. What cannot be filled
+//! in fails the build, with the chapter's file and line.
 //!
 //! Alone on a line:
 //!
 //! ```text
 //! {{#code STEP ITEM}}                an item: `fn f`, `struct S`, `impl S`, `S::method`, `const C`, `consts`, `use`, `header`
 //! {{#code STEP ITEM from "a" to "b"}} some of its lines; STEP is step01, step01/proof or a path such as src/rng.rs
-//! {{#hunk STEP ITEM}}                what changed in it since the step before, and where that goes
+//! {{#hunk STEP ITEM}}                what changed in it since the step before, and where that goes; from and to as above
 //! {{#diff STEP}}                     all that changed, folded
 //! {{#output RUN from "a" to "b"}}    what a run printed; RUN is step02 or a variation such as step02-no_root
 //! {{#plot RUN file.svg "alt text"}}  a picture that a run drew
@@ -20,19 +19,21 @@
 //! {{#end}}
 //! ```
 //!
+//! What `hunk` and `code` show of the chapter's own step belongs to the section whose heading has an anchor such
+//! as `{#step06-loader}` above them, which is a commit of the lecture: see [`ladder::chapter`].
+//!
 //! Within a line:
 //!
 //! ```text
 //! {{#number RUN NAME}}               a value in the run's `record.json`, as it was printed: loss@100, parameters
 //! {{#lines STEP}}                    how many lines are new since the step before
-//! {{#ref step02}}                    a link to a chapter, with its title; or to a heading: glossary#logits
+//! {{#ref step02}}                    a link to a chapter, with its title; or to a section or a heading: step02-head, glossary#logits
 //! \{{#...}}                          no directive
 //! ```
 
 mod block;
 pub mod build;
 mod chapter;
-mod directive;
 mod expand;
 mod html;
 mod hunk;
@@ -41,12 +42,9 @@ mod markdown;
 mod math;
 mod patch;
 mod picture;
-pub mod plain;
 mod recorded;
 pub mod serve;
 mod source;
-mod syntax;
-mod text;
 
 use std::path::{Path, PathBuf};
 
@@ -56,10 +54,7 @@ use mdbook_preprocessor::{
     book::{Book, BookItem, Chapter},
 };
 
-use crate::{
-    block::Form,
-    source::{Library, Page},
-};
+use crate::source::{Library, Page};
 
 /// The preprocessor, under the name that `book.toml` gives it.
 pub struct Steps;
@@ -71,13 +66,13 @@ impl Preprocessor for Steps {
 
     fn run(&self, context: &PreprocessorContext, mut book: Book) -> Result<Book> {
         let source = context.root.join(&context.config.book.src);
-        fill(&mut book, &context.root, &source, Form::Page)?;
+        fill(&mut book, &context.root, &source)?;
         Ok(book)
     }
 }
 
 /// Fills all chapters of the book in the folder `root`, which lies in the repository.
-fn fill(book: &mut Book, root: &Path, source: &Path, form: Form) -> Result<()> {
+fn fill(book: &mut Book, root: &Path, source: &Path) -> Result<()> {
     let root = root.canonicalize().context("the book's folder")?;
     let repository = root.parent().context("the book lies in the repository")?;
     let library = Library::new(repository, &root, pages(book));
@@ -86,7 +81,7 @@ fn fill(book: &mut Book, root: &Path, source: &Path, form: Form) -> Result<()> {
 
     let mut failures = Vec::new();
     book.for_each_chapter_mut(|chapter| {
-        failures.extend(fill_chapter(chapter, &library, source, form));
+        failures.extend(fill_chapter(chapter, &library, source));
     });
     if !failures.is_empty() {
         bail!("the chapters ask for what is not there\n{}", failures.join("\n"));
@@ -105,15 +100,10 @@ fn pages(book: &Book) -> Vec<Page> {
 }
 
 /// Fills one chapter and returns what failed.
-fn fill_chapter(
-    chapter: &mut Chapter,
-    library: &Library,
-    source: &Path,
-    form: Form,
-) -> Vec<String> {
+fn fill_chapter(chapter: &mut Chapter, library: &Library, source: &Path) -> Vec<String> {
     let Some(path) = &chapter.path else { return Vec::new() };
     let file: PathBuf = source.join(path);
-    let (filled, failures) = chapter::fill(&chapter.content, library, form);
+    let (filled, failures) = chapter::fill(&chapter.content, library, &file);
     chapter.content = filled;
     failures.iter().map(|failure| format!("{}:{failure}", file.display())).collect()
 }

@@ -1,5 +1,5 @@
 //! The book's program. Without a subcommand it is a preprocessor as `mdbook` calls them; with one it
-//! builds the book itself, so that nobody has to install mdbook, or writes it as plain Markdown.
+//! builds the book itself, so that nobody has to install mdbook.
 
 use std::{
     io,
@@ -8,7 +8,7 @@ use std::{
 };
 
 use anyhow::{Context, Result};
-use book::{Steps, build, plain, serve};
+use book::{Steps, build, serve};
 use clap::{Args, Parser, Subcommand};
 use mdbook_preprocessor::{Preprocessor, parse_input};
 
@@ -23,7 +23,6 @@ struct Program {
 enum Command {
     Build(Build),
     Check(Check),
-    Plain(Plain),
     /// Answer mdbook, which asks whether this goes with a renderer
     #[command(hide = true)]
     Supports {
@@ -51,17 +50,6 @@ struct Check {
     /// The folder of its pages
     #[arg(value_name = "FOLDER", default_value = pages())]
     pages: PathBuf,
-}
-
-/// Write the chapters as plain Markdown, all directives filled in, without HTML
-#[derive(Args)]
-struct Plain {
-    /// The book's folder
-    #[arg(long, value_name = "FOLDER", default_value = folder())]
-    book: PathBuf,
-    /// Where the chapters go, under their own names
-    #[arg(long, value_name = "FOLDER")]
-    into: PathBuf,
 }
 
 fn folder() -> &'static str {
@@ -95,7 +83,6 @@ fn run(command: Option<Command>) -> Result<()> {
             Ok(())
         }
         Some(Command::Check(Check { pages })) => build::check(&resolved(&pages)?),
-        Some(Command::Plain(Plain { book, into })) => plain::write(&resolved(&book)?, &into),
     }
 }
 

@@ -3,7 +3,9 @@
 use anyhow::{Context, Result, anyhow, ensure};
 use serde::Deserialize;
 
-use crate::{block::Block, directive::Excerpt, source::Library};
+use ladder::directive::Excerpt;
+
+use crate::{block::Block, source::Library};
 
 /// What the book tells of a recorded run, from its `run.toml`.
 #[derive(Deserialize)]
@@ -11,6 +13,8 @@ struct Run {
     command: String,
     /// The variation that was run, if it was one.
     patch: Option<String>,
+    /// The section whose try-out it was.
+    section: Option<String>,
     cpu: String,
     cores: u32,
     seconds: f64,
@@ -19,8 +23,9 @@ struct Run {
 impl Run {
     fn machine(&self) -> String {
         let patch = self.patch.as_ref().map_or(String::new(), |patch| format!("with {patch}; "));
+        let section = self.section.as_ref().map_or(String::new(), |slug| format!("at {slug}; "));
         let cores = if self.cores == 1 { "core" } else { "cores" };
-        format!("{patch}{}, {} {cores}, {:.1} s", self.cpu, self.cores, self.seconds)
+        format!("{patch}{section}{}, {} {cores}, {:.1} s", self.cpu, self.cores, self.seconds)
     }
 }
 

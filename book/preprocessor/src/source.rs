@@ -6,6 +6,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail, ensure};
+use ladder::steps::goes_on;
 
 use crate::markdown;
 
@@ -74,6 +75,11 @@ impl Library {
         self.source(&before(name)?)
     }
 
+    /// The program that a step's grows from: nothing, if it starts a fresh file.
+    pub fn grown_from(&self, step: &str, new: &str) -> Result<String> {
+        if goes_on(new) { Ok(self.source_before(step)?.text) } else { Ok(String::new()) }
+    }
+
     /// `steps/step01_bigram.rs`, for `step01`.
     fn program(&self, step: &str) -> Result<String> {
         let folder = self.repository.join("steps");
@@ -107,18 +113,21 @@ impl Library {
         format!("{}/{path}", book.display())
     }
 
-    /// The path and the title that `step02`, `glossary` or `glossary#logits` leads to.
-    pub fn link(&self, name: &str) -> Result<(String, &str)> {
-        let (page, anchor) = match name.split_once('#') {
-            Some((page, anchor)) => (page, Some(anchor)),
-            None => (name, None),
+    /// The path and the title that `step02`, `step02-head`, `glossary` or `glossary#logits` leads to.
+    pub fn link(&self, name: &str) -> Result<(String, String)> {
+        let (page, anchor) = match (name.split_once('#'), name.split_once('-')) {
+            (Some((page, anchor)), _) => (page, Some(anchor)),
+            (_, Some((step, _))) if is_step(step) => (step, Some(name)),
+            _ => (name, None),
         };
         let page = self.pages.iter().find(|known| known.answers_to(page));
         let page = page.with_context(|| format!("no chapter in SUMMARY.md answers to {name}"))?;
-        let Some(anchor) = anchor else { return Ok((page.path.clone(), &page.title)) };
+        let Some(anchor) = anchor else { return Ok((page.path.clone(), page.title.clone())) };
         let heading = page.anchors.iter().find(|(known, _)| known == anchor);
         let (_, title) =
             heading.with_context(|| format!("{} has no heading #{anchor}", page.path))?;
+        // A section is known by its tag.
+        let title = if anchor == name { format!("`{name}`") } else { title.clone() };
         Ok((format!("{}#{anchor}", page.path), title))
     }
 }

@@ -1,19 +1,21 @@
 //! The lecture's commits, from the tree of HEAD.
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
+use ladder::steps::{self, Step};
 
-use super::{chapters, manifest::Manifest, words};
+use super::{manifest::Manifest, words};
 use crate::{
     git::{Git, Tree},
-    steps::{self, Step},
+    sections,
 };
 
 /// Author and committer of every commit of the lecture.
 pub const AUTHOR: (&str, &str) = ("The lecture", "lecture@xtask.invalid");
 
-/// Noon of 2026-01-01 in UTC, when the lab is committed; a step follows each day.
+/// Noon of 2026-01-01 in UTC, when the lab is committed; a step follows each day, a section each minute.
 const FIRST_DAY: i64 = 1_767_268_800;
 const DAY: i64 = 24 * 60 * 60;
+const MINUTE: i64 = 60;
 
 /// The one program. It keeps its name, so that each commit's diff is the lesson.
 const PROGRAM: &str = "steps/lesson.rs";
@@ -23,7 +25,6 @@ const TESTS: &str = "tests/lesson.rs";
 /// steps, what is made from them, and what takes care of the repository that they are written in.
 const LAB: [&str; 16] = [
     ".cargo/",
-    ".gitattributes",
     ".gitignore",
     "Cargo.lock",
     "Cargo.toml",
@@ -31,6 +32,7 @@ const LAB: [&str; 16] = [
     "build.rs",
     "data/",
     "files/",
+    "ladder/",
     "rustfmt.toml",
     "src/",
     "tch-ext/",
@@ -43,18 +45,20 @@ const LAB: [&str; 16] = [
 /// A commit of the lecture.
 pub struct Lesson {
     /// None for the lab.
-    pub step: Option<Step>,
+    pub tag: Option<String>,
     pub commit: String,
     pub subject: String,
 }
 
 /// Makes all commits of the lecture, in order. No branch and no tag points at them yet.
 ///
-/// Nothing but the tree of HEAD has a say in it, and in a step's commit nothing but the lab, this
-/// step, those before it, and the titles of the pages that its chapter names.
+/// Of each step first what takes care of the one before it away, then a commit for each section of its
+/// chapter, then what goes with the whole step. Nothing but the tree of HEAD has a say in it, and in a step's
+/// commits nothing but the lab, this step with its chapter and its records, and those before it.
 ///
 /// # Errors
-/// HEAD has no steps, a file of theirs is not what it is taken for, or the book cannot be rendered.
+/// HEAD has no steps, a file of theirs is not what it is taken for, or the sections of a chapter do not add up
+/// to its step.
 pub fn project(git: &Git) -> Result<Vec<Lesson>> {
     let head = Tree::of(git, "HEAD")?;
     let steps = steps::among(head.paths());
@@ -62,23 +66,37 @@ pub fn project(git: &Git) -> Result<Vec<Lesson>> {
         !steps.is_empty(),
         "HEAD has no steps (steps/stepNN_name.rs): switch to the branch that they are written on"
     );
-    let chapters = chapters::render(&head, &steps)?;
+    let chapters = sections::chapters(&steps, |_| true, |path| head.text(path))?;
 
     let mut tree = lab(&head)?;
     let mut manifest = Manifest::of(&tree)?;
     manifest.write_into(&mut tree, None)?;
-    let lab = commit(git, &tree, None, None, words::LAB)?;
-    let mut lessons = vec![lab];
-    for (step, chapter) in steps.into_iter().zip(&chapters) {
-        let program = teach(&mut tree, &head, &step)?;
-        if let Some(chapter) = chapter {
-            tree.put(&format!("text/{}.md", step.name), &translate(chapter, &step))?;
-        }
+    let mut history = History { git, lessons: Vec::new() };
+    history.commit(&tree, None, FIRST_DAY, words::LAB)?;
+    for (step, chapter) in &chapters {
+        let day = FIRST_DAY + (1 + i64::from(step.number())) * DAY;
+        let words = words::Words { step, head: &head };
+        tree.retain(|path| !path.starts_with("steps/") && path != TESTS);
+        // The manifest names what the whole step needs, and stays so from here on.
+        tree.put(PROGRAM, chapter.closing())?;
         manifest.write_into(&mut tree, Some((&step.name, PROGRAM)))?;
-        let message = words::message(&step, &program, chapter.as_deref());
-        lessons.push(commit(git, &tree, lessons.last(), Some(step), &message)?);
+        for sections in 0..=chapter.sections.len() {
+            if chapter.sections.is_empty() {
+                break;
+            }
+            tree.put(PROGRAM, &translate(&chapter.state(sections), step))?;
+            let (tag, message) = match sections {
+                0 => (format!("{}-begin", step.key()), words.of_beginning(chapter)?),
+                n => (chapter.sections[n - 1].slug.clone(), words.of_section(chapter, n - 1)?),
+            };
+            history.commit(&tree, Some(tag), day + sections as i64 * MINUTE, &message)?;
+        }
+        teach(&mut tree, &head, step, chapter.closing())?;
+        let message = words.of_step(chapter)?;
+        let when = day + (chapter.sections.len() as i64 + 1) * MINUTE;
+        history.commit(&tree, Some(step.name.clone()), when, &message)?;
     }
-    Ok(lessons)
+    Ok(history.lessons)
 }
 
 /// The lab's files. The manifest and the lock file are still HEAD's.
@@ -99,12 +117,9 @@ fn lab<'a>(head: &Tree<'a>) -> Result<Tree<'a>> {
     Ok(tree)
 }
 
-/// Puts a step's program, proof, patches and tests into the place of the step before's, and returns
-/// the program's text.
-fn teach(tree: &mut Tree, head: &Tree, step: &Step) -> Result<String> {
-    tree.retain(|path| !path.starts_with("steps/") && path != TESTS);
-    let program = head.text(&step.program())?.context("a step has a program")?;
-    tree.put(PROGRAM, &translate(&program, step))?;
+/// Gives the tree the whole step: its program, proof, patches and tests.
+fn teach(tree: &mut Tree, head: &Tree, step: &Step, program: &str) -> Result<()> {
+    tree.put(PROGRAM, &translate(program, step))?;
     for path in head.paths().filter(|path| *path == step.proof() || step.has_patch(path)) {
         let text = head.text(path)?.unwrap_or_default();
         tree.put(path, &translate(&text, step))?;
@@ -113,7 +128,7 @@ fn teach(tree: &mut Tree, head: &Tree, step: &Step) -> Result<String> {
     if let Some(tests) = tests_of(step, &tests) {
         tree.put(TESTS, &translate(&tests, step))?;
     }
-    Ok(program)
+    Ok(())
 }
 
 /// The step's program has another name in the lecture.
@@ -130,16 +145,18 @@ fn tests_of(step: &Step, tests: &str) -> Option<String> {
     Some(format!("#![allow(unused_imports)]\n{before}{}", &tests[start..end]))
 }
 
-fn commit(
-    git: &Git,
-    tree: &Tree,
-    parent: Option<&Lesson>,
-    step: Option<Step>,
-    message: &str,
-) -> Result<Lesson> {
-    let day = step.as_ref().map_or(0, |step| 1 + i64::from(step.number()));
-    let parent = parent.map(|lesson| lesson.commit.as_str());
-    let commit = git.commit(&tree.write()?, parent, AUTHOR, FIRST_DAY + day * DAY, message)?;
-    let subject = message.lines().next().unwrap_or_default().into();
-    Ok(Lesson { step, commit, subject })
+/// The commits so far.
+struct History<'a> {
+    git: &'a Git,
+    lessons: Vec<Lesson>,
+}
+
+impl History<'_> {
+    fn commit(&mut self, tree: &Tree, tag: Option<String>, when: i64, message: &str) -> Result<()> {
+        let parent = self.lessons.last().map(|lesson| lesson.commit.as_str());
+        let commit = self.git.commit(&tree.write()?, parent, AUTHOR, when, message)?;
+        let subject = message.lines().next().unwrap_or_default().into();
+        self.lessons.push(Lesson { tag, commit, subject });
+        Ok(())
+    }
 }

@@ -1,6 +1,14 @@
 //! What the lecture's commits say.
 
-use crate::steps::{Step, goes_on, split_header};
+use anyhow::{Context, Result, bail};
+use ladder::{
+    chapter::{Chapter, Section, Shown},
+    directive::{self, Found},
+    steps::{Step, split_header},
+};
+use serde_json::Value;
+
+use crate::git::Tree;
 
 /// Names the step in each message, and so marks the commits that this program made.
 pub const TRAILER: &str = "Lecture";
@@ -21,74 +29,132 @@ Lecture: lab
 pub const README: &str = "\
 # Build nanoGPT in Rust: the lecture
 
-Each commit of this branch is one lesson, and its tag is the lesson's name. They all change the same program,
-[`steps/lesson.rs`](steps/lesson.rs), so that a commit's diff is the lesson:
+Each commit of this branch is one idea, and its tag is the anchor of the section in the book that tells of it. They
+all change the same program, [`steps/lesson.rs`](steps/lesson.rs), so that a commit's diff is the lesson:
 
 ```sh
-git log --oneline --reverse lecture    # the lessons, in order
-git switch --detach step02_attention   # stand in it
-git show                               # what the lesson changes, and why
+git log --oneline --reverse lecture    # the sections, in order
+git switch --detach step06-tying       # stand in one
+git show                               # what it changes, and why
 cargo xtask setup                      # once: libtorch, into the folder `libtorch`
-cargo run --bin step02_attention       # the program has the lesson's name
-cargo test                             # what the lesson promises about its code
+cargo run --bin step06_training        # the program has the step's name
 ```
 
-To follow along, start a branch of your own at a lesson (`git switch -c mine step01_bigram`), take over
-the next one's name and proof (`git checkout step02_attention -- Cargo.toml Cargo.lock steps/proofs`), type its
-program, and compare: `git diff step02_attention -- steps/lesson.rs`.
+Of each step comes first `stepNN-begin`, which takes the table of the step before away, then its sections, each of
+which changes `steps/lesson.rs` alone and runs, and at last the whole step under its own name (`step06_training`):
+there the program prints the table that proves the lesson, `cargo test` says what it promises, and
+`steps/patches/` holds its variations, solutions of exercises among them: `git apply steps/patches/NAME.patch`, and
+`git apply -R` to take it back.
 
-- `steps/proofs/`: the table that the program prints at its end to prove the lesson
-- `steps/patches/`: variations of the program, solutions of exercises among them:
-  `git apply steps/patches/NAME.patch`, and `git apply -R` to take it back
-- `text/`: the chapters so far, with their code and outputs filled in
-- `src/`, `tch-ext/`, `files/`, `data/`: the lab, which is what the lessons need and do not teach
+To type along, start a branch of your own (`git switch -c mine step06-begin`), type the next section, and compare:
+`git diff step06-tying -- steps/lesson.rs`.
 
-`git show` leaves out patches, chapters and `Cargo.lock`; `git show --text` shows them too.
+`src/`, `tch-ext/`, `files/`, `data/` are the lab, which is what the lessons need and do not teach.
 
 A program makes this branch from the repository where the steps are written side by side, and may make it
 anew. So keep your own work on a branch of your own.
 ";
 
-/// A step's message: its title, its goal, and how to run it, from its chapter or, if there is none
-/// that says its goal, from the comment at the top of its program.
-pub fn message(step: &Step, program: &str, chapter: Option<&str>) -> String {
-    let name = &step.name;
-    let of_chapter = chapter.map(of_chapter).filter(|(_, goal)| !goal.is_empty());
-    let (title, goal) = of_chapter.unwrap_or_else(|| of_header(program));
-    let title = title.strip_prefix(step.key()).unwrap_or(&title).trim_start_matches([':', ' ']);
-    let read = match goes_on(program) {
-        true => String::new(),
-        false => format!("It starts a fresh file: git show {name}:steps/lesson.rs\n"),
-    };
-    format!(
-        "{name}: {title}\n\n{goal}\n\nRun it: cargo run --bin {name}\n{read}\n{TRAILER}: {name}\n"
-    )
+/// What is said of a step's commits.
+pub struct Words<'a> {
+    pub step: &'a Step,
+    /// Where the records are.
+    pub head: &'a Tree<'a>,
 }
 
-/// The first line, and the paragraphs from there down to "Run:".
-fn of_header(program: &str) -> (String, String) {
-    let (header, _) = split_header(program);
-    let lines = header.lines().map(|line| line.trim_start_matches('/').trim());
-    let text = lines.collect::<Vec<_>>().join("\n");
-    let mut paragraphs = text.split("\n\n").map(str::trim);
-    let title = paragraphs.next().unwrap_or_default();
-    let title = title.split_once(": ").map_or(title, |(_name, title)| title);
-    let goal = paragraphs.take_while(|text| !text.starts_with("Run:")).map(wrapped);
-    (title.into(), goal.collect::<Vec<_>>().join("\n\n"))
-}
+impl Words<'_> {
+    pub fn of_beginning(&self, chapter: &Chapter) -> Result<String> {
+        let key = self.step.key();
+        let (title, goal) = self.of_header(chapter);
+        let old = match chapter.starts_afresh() {
+            true => "a fresh file",
+            false => "without the table, the variations and the tests of the step before",
+        };
+        let run = format!("cargo run --bin {}", self.step.name);
+        let run = match chapter.starts_afresh() {
+            true => format!("Run it: {run}"),
+            false => {
+                format!("Before its first section it still does what the step before did: {run}")
+            }
+        };
+        Ok(format!("{key}-begin: {old}\n\n{title}\n\n{goal}\n\n{run}\n\n{TRAILER}: {key}-begin\n"))
+    }
 
-/// The first heading, and the prose down to the next one or to code: paragraphs and lists. Tables,
-/// pictures and formulas are left out, for they need more than a terminal.
-fn of_chapter(chapter: &str) -> (String, String) {
-    let mut blocks = chapter.split("\n\n").map(str::trim).filter(|block| !block.is_empty());
-    let title = blocks.next().unwrap_or_default().trim_start_matches('#').trim();
-    let goes_on = |block: &&str| !block.starts_with('#') && !block.starts_with("```");
-    let is_prose = |block: &&str| !block.starts_with(['|', '$', '>']) && !block.starts_with("*(");
-    let goal = blocks.take_while(goes_on).filter(is_prose).map(|block| {
-        let text = without_links(block.strip_prefix("**Goal.** ").unwrap_or(block));
-        if text.starts_with("- ") { text } else { wrapped(&text) }
-    });
-    (without_links(title), goal.collect::<Vec<_>>().join("\n\n"))
+    /// Title, first paragraph, and what the try-out has printed.
+    pub fn of_section(&self, chapter: &Chapter, i: usize) -> Result<String> {
+        let section = &chapter.sections[i];
+        let Section { slug, title, text, .. } = section;
+        let (title, text) =
+            (self.told(title)?, wrapped(&without_links(&self.told(text)?).replace("**", "")));
+        let run = format!("cargo run --bin {}", self.step.name);
+        let output = format!("book/recorded/{slug}/output.txt");
+        let shown = match (chapter.shown(i + 1), self.head.text(&output)?) {
+            (Shown::Tryout, Some(output)) => {
+                let lines = output.lines().map(|line| format!("    {line}").trim_end().to_string());
+                format!("Run it: {run}\n\n{}", lines.collect::<Vec<_>>().join("\n"))
+            }
+            (Shown::Nothing, _) => format!("It runs, with nothing new to see yet: {run}"),
+            _ => format!("Run it: {run}"),
+        };
+        Ok(format!("{slug}: {title}\n\n{text}\n\n{shown}\n\n{TRAILER}: {slug}\n"))
+    }
+
+    pub fn of_step(&self, chapter: &Chapter) -> Result<String> {
+        let name = &self.step.name;
+        let (title, goal) = self.of_header(chapter);
+        let body = match chapter.sections.is_empty() {
+            true => goal,
+            false => {
+                "The whole step: the table that proves it, its variations and its tests.".into()
+            }
+        };
+        Ok(format!(
+            "{name}: {title}\n\n{body}\n\nRun it: cargo run --bin {name}\n\n{TRAILER}: {name}\n"
+        ))
+    }
+
+    /// Of the comment at the program's top the first line, and the paragraphs from there down to "Run:".
+    fn of_header(&self, chapter: &Chapter) -> (String, String) {
+        let (header, _) = split_header(chapter.closing());
+        let lines = header.lines().map(|line| line.trim_start_matches('/').trim());
+        let text = lines.collect::<Vec<_>>().join("\n");
+        let mut paragraphs = text.split("\n\n").map(str::trim);
+        let title = paragraphs.next().unwrap_or_default();
+        let title = title.split_once(": ").map_or(title, |(_name, title)| title);
+        let title = if chapter.title.is_empty() { title } else { &chapter.title };
+        let goal = paragraphs.take_while(|text| !text.starts_with("Run:")).map(wrapped);
+        (title.into(), goal.collect::<Vec<_>>().join("\n\n"))
+    }
+
+    /// A text of the chapter with its numbers, and the steps that it mentions.
+    fn told(&self, text: &str) -> Result<String> {
+        let mut told = text.to_string();
+        for Found { range, directive } in directive::find(text).into_iter().rev() {
+            let Some(directive) = directive else { continue };
+            let mut words = directive.words();
+            let instead = match directive.name.as_str() {
+                "number" => self.number(words.bare("a run")?, words.bare("a value's name")?)?,
+                "ref" => words.bare("a chapter")?.to_string(),
+                other => bail!(
+                    "{{{{#{other} ...}}}} in the first words of a section, in {}",
+                    self.step.chapter()
+                ),
+            };
+            told.replace_range(range, &instead);
+        }
+        Ok(told)
+    }
+
+    /// What a run has printed as the value of this name.
+    fn number(&self, run: &str, name: &str) -> Result<String> {
+        let path = format!("book/recorded/{run}/record.json");
+        let record = self.head.text(&path)?.with_context(|| format!("there is no {path}"))?;
+        let record: Value = serde_json::from_str(&record).with_context(|| path.clone())?;
+        let mut values = record["values"].as_array().into_iter().flatten();
+        let value = values.find(|value| value["name"] == name);
+        let text = value.and_then(|value| value["text"].as_str());
+        Ok(text.with_context(|| format!("{path} has no value {name}"))?.trim().to_string())
+    }
 }
 
 /// `[text](address)` becomes `text`.

@@ -9,7 +9,8 @@ use super::{
     Edit, Propagation,
     merge::{Merged, Side, has_markers, merge},
 };
-use crate::{git, steps::Step};
+use crate::git;
+use ladder::steps::Step;
 
 /// A step's program and its proof, by their paths in the repository.
 type Files = BTreeMap<String, String>;

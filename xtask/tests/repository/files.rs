@@ -4,7 +4,7 @@
 pub const STEPS: [&str; 4] = ["step00_one", "step01_two", "step02_three", "step03_fresh"];
 
 /// The made-up files. Of the lab's crates, only step03 needs `files`; `book` is no part of the lab.
-pub const FILES: [(&str, &str); 27] = [
+pub const FILES: [(&str, &str); 26] = [
     (
         "Cargo.toml",
         r#"[workspace]
@@ -62,7 +62,6 @@ dependencies = [
 ]
 "#,
     ),
-    (".gitattributes", "/text/** -diff\n"),
     (".gitignore", "/target/\n"),
     ("README.md", "How to write steps.\n"),
     ("src/lib.rs", "pub fn say(word: &str) {\n    println!(\"{word}\");\n}\n"),
@@ -100,34 +99,37 @@ mod step01 {
     ("steps/step02_three.rs", STEP02),
     ("steps/step03_fresh.rs", STEP03),
     ("steps/proofs/step00.rs", "pub fn print() {\n    println!(\"proof 00\");\n}\n"),
-    ("steps/proofs/step01.rs", "pub fn print() {\n    println!(\"proof 01: {}\", super::two());\n}\n"),
+    (
+        "steps/proofs/step01.rs",
+        "pub fn print() {\n    println!(\"proof 01: {}\", super::two());\n}\n",
+    ),
     ("steps/proofs/step02.rs", "pub fn print() {\n    println!(\"proof 02\");\n}\n"),
     ("steps/proofs/step03.rs", "pub fn print() {\n    println!(\"proof 03\");\n}\n"),
     ("steps/patches/step01-more.patch", MORE),
     ("steps/patches/step02-less.patch", LESS),
-    ("book/book.toml", "[book]\ntitle = \"A book\"\n"),
-    ("book/src/SUMMARY.md", "- [step01: one and two](step01_two.md)\n"),
-    (
-        "book/src/step01_two.md",
-        "# step01: one and *two*
-
-**Goal.** You count [further](step00_one.md) than the step before did, by {{#lines step01}} lines, and so this paragraph is longer than a line of a message.
-
-- a first thing
-- a second
-
-| not | this |
-|---|---|
-
-## The idea
-
-Nor this. See `steps/step01_two.rs`.
-
-{{#code step01 fn two}}
-",
-    ),
+    ("book/src/step01_two.md", CHAPTER),
+    ("book/recorded/step01-two/output.txt", "2\n"),
+    ("book/recorded/step00/record.json", r#"{ "values": [{ "name": "sum", "text": " 1 " }] }"#),
     ("steps/patches/step03-none.patch", NONE),
 ];
+
+const CHAPTER: &str = "\
+# step01: one and *two*
+
+## Two is {{#number step00 sum}} and 1 {#step01-two}
+
+You count [further](step00_one.md) than {{#ref step00}} did, and so this paragraph is longer than a line of a message.
+
+Nor this.
+
+{{#hunk step01 fn two}}
+
+## Say it {#step01-say}
+
+Say it, too.
+
+{{#hunk step01 fn main}}
+";
 
 const STEP00: &str = "\
 // step00_one: counting to one
