@@ -154,12 +154,18 @@ fn killed_is_never_stopped() {
     killed_and_gone_on("2", 2);
 }
 
-/// `cargo test --workspace --test checkpoints -- --ignored`: the same at twenty moments each.
+/// `cargo test --workspace --test checkpoints -- --ignored`: the same at twenty moments.
 #[test]
 #[ignore = "takes minutes"]
 #[cfg(target_os = "linux")]
-fn killed_twenty_times_is_never_stopped() {
+fn one_rank_killed_twenty_times_is_never_stopped() {
     killed_and_gone_on("1", 20);
+}
+
+#[test]
+#[ignore = "takes minutes"]
+#[cfg(target_os = "linux")]
+fn two_ranks_killed_twenty_times_are_never_stopped() {
     killed_and_gone_on("2", 20);
 }
 

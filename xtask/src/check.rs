@@ -16,7 +16,7 @@ use rayon::{
 
 use crate::{
     compare::{Difference, Record},
-    record::{self, OUTPUT, Programs, RECORD, RECORDED},
+    record::{self, Programs, QUICK, RECORD, RECORDED},
     runs::{self, Run},
     workspace,
 };
@@ -35,6 +35,11 @@ pub struct Check {
     #[arg(value_name = "STEP|PATCH")]
     names: Vec<String>,
 
+    /// Run the steps that take long for a twentieth of their training steps, and hold them to what
+    /// that was recorded to give
+    #[arg(long)]
+    quick: bool,
+
     /// Where the records are (the tests have others)
     #[arg(long, hide = true, default_value_os_t = workspace().join(RECORDED))]
     recorded: PathBuf,
@@ -42,7 +47,11 @@ pub struct Check {
 
 impl Check {
     pub fn run(&self) -> Result<ExitCode> {
-        let runs = runs::named(&self.names)?;
+        let mut runs = runs::named(&self.names)?;
+        for run in runs.iter_mut().filter(|_| self.quick) {
+            // Only what takes long is recorded so.
+            run.quick = run.folder(&self.recorded).join(QUICK).exists();
+        }
         let programs = Programs::build(&runs)?;
         let differ = self.differing(&runs, &programs)?;
         let strays = match self.names.is_empty() {
@@ -83,7 +92,7 @@ impl Check {
             Ok(seconds) => format!("{seconds:>6.1} s   as recorded"),
             Err(why) => format!("differs\n  {}", format!("{why:#}").replace('\n', "\n  ")),
         };
-        println!("{:<28}{said}", run.name());
+        println!("{:<28}{said}{}", run.name(), if run.quick { " (--quick)" } else { "" });
         result.is_ok()
     }
 
@@ -93,7 +102,7 @@ impl Check {
         // many times as long, and a check may well run beside other things.
         let outcome = programs.run(run, Some(1))?;
         let folder = run.folder(&self.recorded);
-        let path = folder.join(if run.is_tryout() { OUTPUT } else { RECORD });
+        let path = folder.join(run.compared());
         let recorded = fs::read(&path).with_context(|| {
             format!("it is not recorded yet: `cargo xtask record {}`", run.name())
         })?;

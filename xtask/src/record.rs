@@ -26,8 +26,17 @@ pub const RECORDED: &str = "book/recorded";
 /// What a run says of itself, as data: see `lab`'s module of that name.
 pub const RECORD: &str = "record.json";
 
+/// What a long run says of itself when it is `--quick`.
+pub const QUICK: &str = "quick.json";
+
+/// Under what circumstances the record came to be.
+const CIRCUMSTANCES: &str = "run.toml";
+
 /// And what it has printed.
 pub const OUTPUT: &str = "output.txt";
+
+/// From how many seconds on a step is recorded a second time, `--quick`, for a check that cannot wait.
+const LONG: f64 = 20.0;
 
 /// What all recorded runs start from: the default of `--seed`.
 const SEED: i64 = 1337;
@@ -42,6 +51,10 @@ pub struct Record {
     #[arg(value_name = "STEP|PATCH")]
     names: Vec<String>,
 
+    /// Of the steps that take long, record only what `check --quick` compares
+    #[arg(long)]
+    quick: bool,
+
     /// Where the records are (the tests have others)
     #[arg(long, hide = true, default_value_os_t = workspace().join(RECORDED))]
     recorded: PathBuf,
@@ -49,20 +62,41 @@ pub struct Record {
 
 impl Record {
     pub fn run(&self) -> Result<()> {
-        let runs = runs::named(&self.names)?;
+        let mut runs = runs::named(&self.names)?;
+        if self.quick {
+            runs.retain(|run| is_long(run, &self.recorded));
+        }
         let programs = Programs::build(&runs)?;
         for run in &runs {
             print!("{:<28}", run.name());
             flush();
-            let outcome = programs.run(run, None)?;
-            write(&run.folder(&self.recorded), run, &outcome)?;
-            println!("{:>6.1} s", outcome.seconds);
+            let folder = run.folder(&self.recorded);
+            if !self.quick {
+                let outcome = programs.run(run, None)?;
+                write(&folder, run, &outcome)?;
+                print!("{:>6.1} s", outcome.seconds);
+            }
+            if is_long(run, &self.recorded) {
+                let outcome = programs.run(&run.quickly(), None)?;
+                let record = outcome.file(RECORD).context("it writes no record.json")?;
+                files::write_atomically(&folder.join(QUICK), |file| Ok(file.write_all(record)?))?;
+                print!("   --quick {:>6.1} s", outcome.seconds);
+            }
+            println!();
         }
-        if self.names.is_empty() {
+        if self.names.is_empty() && !self.quick {
             remove_others(&self.recorded, &runs)?;
         }
         Ok(())
     }
+}
+
+/// Whether it is a step that was recorded as taking long.
+fn is_long(run: &Run, recorded: &Path) -> bool {
+    let circumstances = fs::read_to_string(run.folder(recorded).join(CIRCUMSTANCES));
+    let toml = circumstances.unwrap_or_default().parse::<DocumentMut>().unwrap_or_default();
+    let seconds = toml.get("seconds").and_then(|seconds| seconds.as_float());
+    run.variation.is_none() && seconds.is_some_and(|seconds| seconds >= LONG)
 }
 
 /// Progress shows before it is done.
@@ -100,7 +134,7 @@ impl Programs {
     }
 }
 
-/// `run.toml`: under what circumstances the record came to be.
+/// What [`CIRCUMSTANCES`] says.
 fn circumstances(run: &Run, outcome: &Outcome) -> String {
     let now = humantime::format_rfc3339_seconds(SystemTime::now()).to_string();
     let unknown = || "unknown".to_string();
@@ -152,7 +186,7 @@ fn write(folder: &Path, run: &Run, outcome: &Outcome) -> Result<()> {
     // Of a variation the book shows no pictures.
     let kept = outcome.files.iter().filter(|(name, _)| run.variation.is_none() || name == RECORD);
     files.extend(kept.map(|(name, content)| (name.as_str(), content.clone())));
-    files.push(("run.toml", circumstances(run, outcome).into_bytes()));
+    files.push((CIRCUMSTANCES, circumstances(run, outcome).into_bytes()));
     for (name, content) in &files {
         files::write_atomically(&folder.join(name), |file| Ok(file.write_all(content)?))?;
     }
@@ -167,12 +201,15 @@ fn write(folder: &Path, run: &Run, outcome: &Outcome) -> Result<()> {
     Ok(())
 }
 
-/// The folders in `recorded` that belong to no run: of steps or patches that are gone.
+/// The folders in `recorded` that belong to no run: of steps, patches or try-outs that are gone. What the
+/// interlude prints is kept by its test.
 pub fn others(recorded: &Path, runs: &[Run]) -> Result<Vec<PathBuf>> {
     let mut others = Vec::new();
     for entry in fs::read_dir(recorded).into_iter().flatten() {
         let path = entry?.path();
-        if path.is_dir() && !runs.iter().any(|run| run.folder(recorded) == path) {
+        let is_of_step =
+            path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("step"));
+        if path.is_dir() && is_of_step && !runs.iter().any(|run| run.folder(recorded) == path) {
             others.push(path);
         }
     }
@@ -194,12 +231,15 @@ mod tests {
     use super::*;
     use serde_json::Value;
 
-    /// What a terminal of 80 columns wraps is hard to read. Not held to it are what a model writes, step04's lists
-    /// of the tokens of a sentence, and the sizes of a large model.
+    /// What a terminal of 80 columns wraps is hard to read. Not held to it are what a model writes, lists of the
+    /// tokens of a sentence, and the sizes of a large model.
     #[test]
     fn what_is_recorded_is_not_too_wide() {
         let is_list = |line: &str| {
-            line.starts_with("ours: [") || line.starts_with("  \"") || line.starts_with("Config {")
+            line.starts_with("ours: [")
+                || line.starts_with("tokens [")
+                || line.starts_with("  \"")
+                || line.starts_with("Config {")
         };
         let (mut seen, mut wide) = (0, Vec::new());
         for folder in fs::read_dir(workspace().join(RECORDED)).unwrap() {

@@ -10,12 +10,19 @@ use std::{
 use anyhow::{Context, Result, bail, ensure};
 use ladder::steps::Step;
 
-use crate::{sections, variations::Variation, workspace};
+use crate::{
+    record::{OUTPUT, QUICK, RECORD},
+    sections,
+    variations::Variation,
+    workspace,
+};
 
 /// A run of a step, or of a variation of it.
 pub struct Run {
     pub step: Step,
     pub variation: Option<Variation>,
+    /// Whether it takes a twentieth of the steps, as `--quick` says.
+    pub quick: bool,
 }
 
 /// What a run leaves behind.
@@ -34,6 +41,15 @@ impl Outcome {
 }
 
 impl Run {
+    fn new(step: &Step, variation: Option<Variation>) -> Self {
+        Self { step: step.clone(), variation, quick: false }
+    }
+
+    /// The same step, for a twentieth of its training steps.
+    pub fn quickly(&self) -> Self {
+        Self { quick: true, ..Self::new(&self.step, None) }
+    }
+
     /// `step02`, or `step02-no_mask`: the name of its folder in `book/recorded`.
     pub fn name(&self) -> &str {
         self.variation.as_ref().map_or(self.step.key(), |variation| &variation.name)
@@ -42,6 +58,15 @@ impl Run {
     /// Whether it is the try-out of a section.
     pub fn is_tryout(&self) -> bool {
         self.variation.as_ref().is_some_and(|variation| variation.program.is_some())
+    }
+
+    /// The file of its record that a check compares with.
+    pub fn compared(&self) -> &'static str {
+        match (self.is_tryout(), self.quick) {
+            (true, _) => OUTPUT,
+            (false, true) => QUICK,
+            (false, false) => RECORD,
+        }
     }
 
     /// What a person types after `cargo run --bin stepNN_name --`.
@@ -93,6 +118,7 @@ impl Run {
         let start = Instant::now();
         let output = Command::new(program)
             .args(self.args())
+            .args(self.quick.then_some("--quick"))
             .args(["--device", "cpu", "--out"])
             .arg(&out)
             .args(threads.map_or(&[][..], |_| self.precision_of_the_record()))
@@ -137,14 +163,14 @@ pub fn all() -> Result<Vec<Run>> {
     patches.sort();
     let mut runs = Vec::new();
     for (step, chapter) in sections::of_working_tree(workspace(), |_| true)? {
-        runs.push(Run { step: step.clone(), variation: None });
+        runs.push(Run::new(&step, None));
         for path in patches.iter().filter(|path| step.has_patch(path)) {
-            runs.push(Run { step: step.clone(), variation: Some(Variation::read(path)?) });
+            runs.push(Run::new(&step, Some(Variation::read(path)?)));
         }
         for (i, section) in chapter.sections.iter().enumerate() {
             if section.tryout.is_some() {
                 let tryout = Variation::tryout(&section.slug, &step, chapter.state(i + 1));
-                runs.push(Run { step: step.clone(), variation: Some(tryout) });
+                runs.push(Run::new(&step, Some(tryout)));
             }
         }
     }

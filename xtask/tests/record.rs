@@ -62,6 +62,37 @@ fn a_record_is_whole_and_a_change_in_it_is_found() {
 }
 
 #[test]
+fn what_takes_long_is_recorded_and_checked_quickly() {
+    let recorded = tempfile::tempdir().unwrap();
+    let folder = |name: &str| recorded.path().join(name);
+    for (name, seconds) in [("step00", 20.0), ("step01", 19.9), ("step00-momentum", 20.0)] {
+        fs::create_dir(folder(name)).unwrap();
+        fs::write(folder(name).join("run.toml"), format!("seconds = {seconds:.1}\n")).unwrap();
+    }
+    // What a whole record leaves beside.
+    for name in ["loss.svg", "metrics.csv", "record.json"] {
+        fs::write(folder("step00").join(name), "").unwrap();
+    }
+    // Of no names in particular, and yet nothing else is touched.
+    let record = xtask(&["record", "--quick"], recorded.path());
+    assert!(record.status.success(), "{}", text(&record.stderr));
+    let quick = folder("step00").join("quick.json");
+    assert!(!folder("step01").join("quick.json").exists());
+    assert!(!folder("step00-momentum").join("quick.json").exists());
+    assert!(folder("step00-momentum").join("run.toml").exists());
+
+    let is_checked = || xtask(&["check", "--quick", "step00_tensors"], recorded.path());
+    let said = text(&is_checked().stdout);
+    let line = said.lines().find(|line| line.starts_with("step00 ")).unwrap();
+    assert!(line.ends_with("as recorded (--quick)"), "{said}");
+    let record = fs::read_to_string(&quick).unwrap();
+    assert!(record.contains("\"text\": \"ok\""), "{record}");
+    fs::write(&quick, record.replace("\"text\": \"ok\"", "\"text\": \"NO\"")).unwrap();
+    let said = text(&is_checked().stdout);
+    assert!(said.contains("quick.json:\n"), "{said}");
+}
+
+#[test]
 fn what_is_not_recorded_is_named() {
     let empty = tempfile::tempdir().unwrap();
     let check = xtask(&["check", "step00-momentum"], empty.path());
