@@ -25,7 +25,6 @@
 
 mod checkpoints;
 mod corpus;
-pub mod fables;
 mod finite;
 mod flags;
 mod log;
@@ -47,13 +46,14 @@ mod weights;
 
 pub use checkpoints::{CheckpointFlags, Checkpoints, interrupted};
 pub use corpus::{Corpus, expect_batch, expect_breaks};
+pub use fables::{self, Question};
 pub use finite::expect_finite;
 pub use flags::Flags;
 pub use log::Log;
 pub use model::{BatchFlags, ModelFlags, Sampling, Size, print_samples};
 pub use precision::Precision;
 pub use prefetch::Prefetch;
-pub use questions::{Question, QuestionFlags, questions};
+pub use questions::{QuestionFlags, questions};
 pub use ranks::{RankFlags, Reducer, World};
 pub use rng::{Rng, RngState};
 pub use run::run;

@@ -1,6 +1,6 @@
 //! Questions with four endings, as HellaSwag asks them: those of the fables, and those of a file.
 
-use crate::{fables, grouped};
+use crate::{Question, fables, grouped};
 use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
 use serde::Deserialize;
@@ -15,16 +15,6 @@ const OF_THE_FABLES: usize = 200;
 
 /// Larger files are refused before they fill the memory: HellaSwag's largest has 48 MB.
 const MOST_BYTES: u64 = 256_000_000;
-
-/// A text that breaks off, and four endings, one of which is the right one.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Question {
-    /// The text so far. The endings follow after a space.
-    pub ctx: String,
-    pub endings: [String; 4],
-    /// The index of the right ending.
-    pub label: usize,
-}
 
 /// Which questions judge a model.
 #[derive(Args, Clone, Debug)]

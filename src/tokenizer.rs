@@ -16,9 +16,6 @@ const PIECES: &str =
 
 const GPT2_TOKENS: i64 = 50_257;
 
-/// The 1,024 tokens that step04 learns from the fables.
-const FABLES: &str = include_str!("fables/vocab.tiktoken");
-
 /// Larger files are no vocabulary: the largest in use, of 200,000 tokens, has 4 MB.
 const MOST_BYTES: u64 = 64_000_000;
 
@@ -39,7 +36,7 @@ impl Tokenizer {
     pub fn load(name: &str) -> Result<Self> {
         match name {
             "gpt2" => Self::gpt2(),
-            "fables" => Self::parse(name, FABLES),
+            "fables" => Self::parse(name, fables::VOCABULARY),
             path => Self::open(Path::new(path)),
         }
     }

@@ -248,7 +248,7 @@ const TINY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/gpt2-tin
 const ODD: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/gpt2-odd");
 
 /// The vocabulary that step04 learns from the fables, as it writes it.
-const FABLES: &str = include_str!("../src/fables/vocab.tiktoken");
+const FABLES: &str = lab::fables::VOCABULARY;
 
 /// Another line for the token with this id.
 fn instead_of(id: u32, line: &str) -> String {

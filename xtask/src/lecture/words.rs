@@ -49,7 +49,7 @@ there the program prints the table that proves the lesson, `cargo test` says wha
 To type along, start a branch of your own (`git switch -c mine step06-begin`), type the next section, and compare:
 `git diff step06-tying -- steps/lesson.rs`.
 
-`src/`, `tch-ext/`, `files/`, `data/` are the lab, which is what the lessons need and do not teach.
+`src/`, `tch-ext/`, `fables/`, `files/`, `data/` are the lab, which is what the lessons need and do not teach.
 
 A program makes this branch from the repository where the steps are written side by side, and may make it
 anew. So keep your own work on a branch of your own.

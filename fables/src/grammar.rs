@@ -2,7 +2,7 @@
 //!
 //! Four stories, one function each: a thing is stolen, a promise is called in, a contest is held, gifts are carried. What a
 //! teller chooses early decides what comes later: a trait how its owner acts, a deed the moral.
-//! The notation is explained in [`crate::fables`]; the numbers are weights.
+//! The notation is explained in [`crate`]; the numbers are weights.
 
 use super::teller::Tale;
 

@@ -3,8 +3,7 @@
 use std::fmt;
 
 use super::grammar::{List, derived, list, reference, speech};
-use super::{Choice, Story};
-use crate::Rng;
+use super::{Choice, Rng, Story};
 
 /// Where a tale's choices come from.
 pub enum Source<'a> {

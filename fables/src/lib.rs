@@ -16,7 +16,7 @@
 //! for, and why counting letter pairs stays far above the floor.
 //!
 //! # Notation
-//! The stories stand in `fables/grammar.rs` as text with gaps:
+//! The stories stand in `grammar.rs` as text with gaps:
 //!
 //! | written | told |
 //! |---|---|
@@ -37,6 +37,7 @@
 //! a story has one chance in e⁹⁰ or so to be told, so none is told twice.
 
 mod grammar;
+mod rng;
 mod teller;
 
 use std::collections::BTreeSet;
@@ -46,7 +47,12 @@ use serde_json::json;
 
 use self::grammar::tell;
 use self::teller::{Memory, Source, Tale, Trouble};
-use crate::{Question, Rng};
+
+pub use self::rng::Rng;
+
+/// The vocabulary that step04 learns from the training text, in tiktoken's format: 1,024 tokens, the last of them
+/// `<|endoftext|>`.
+pub const VOCABULARY: &str = include_str!("vocab.tiktoken");
 
 /// The seed of the training text, by custom.
 pub const TRAINING: u64 = 1;
@@ -69,6 +75,16 @@ impl Fables {
     pub fn floor(&self) -> f64 {
         self.nats / self.text.len() as f64
     }
+}
+
+/// A text that breaks off, and four endings, one of which is the right one.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Question {
+    /// The text so far. The endings follow after a space.
+    pub ctx: String,
+    pub endings: [String; 4],
+    /// The index of the right ending.
+    pub label: usize,
 }
 
 /// One story and the choices that made it.

@@ -3,8 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
-use lab::fables::{self, Story, TRAINING, VALIDATION};
-use lab::{Question, Rng};
+use fables::{Question, Rng, Story, TRAINING, VALIDATION};
 
 const MB: usize = 1_000_000;
 
