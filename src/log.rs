@@ -113,6 +113,11 @@ impl Log {
         &self.out
     }
 
+    /// Where a picture of this name goes; nowhere, with `--no-plot`.
+    pub fn picture(&self, name: &str) -> Option<PathBuf> {
+        self.plot.then(|| self.out.join(name))
+    }
+
     fn csv(&self) -> PathBuf {
         self.out.join("metrics.csv")
     }
@@ -338,8 +343,8 @@ impl Log {
         ))
     }
 
-    /// Ends the log: draws every run's losses in nats a character, with the `floor` that no model can beat
-    /// where it is known, and what else the plot shows; and says where the files are.
+    /// Ends the log: draws every run's losses in nats a character, with the `floor` that no model beats on
+    /// average, where it is known, and what else the plot shows; and says where the files are.
     pub fn finish(self, floor: Option<f64>) -> Result<()> {
         self.bar.finish_and_clear();
         println!("\nmetrics: {}", self.csv().display());

@@ -1,4 +1,4 @@
-//! Pictures as SVG: curves and attention maps, in tones that read on a light and on a dark page.
+//! Pictures as SVG: curves and heat maps, in tones that read on a light and on a dark page.
 
 use crate::{grouped, text::drawable};
 use anyhow::{Result, anyhow};
@@ -25,7 +25,9 @@ pub struct Plot {
     x_label: String,
     y_label: String,
     lines: Vec<(String, Vec<(f64, f64)>)>,
+    outlines: Vec<Vec<(f64, f64)>>,
     levels: Vec<Level>,
+    log_x: bool,
     from_zero: bool,
     legend: SeriesLabelPosition,
 }
@@ -43,7 +45,9 @@ impl Plot {
             x_label: x_label.into(),
             y_label: y_label.into(),
             lines: Vec::new(),
+            outlines: Vec::new(),
             levels: Vec::new(),
+            log_x: false,
             from_zero: false,
             legend: SeriesLabelPosition::UpperRight,
         }
@@ -52,6 +56,11 @@ impl Plot {
     /// Adds a curve through `points`, in the order given. One without a label is not in the legend.
     pub fn line(&mut self, label: &str, points: Vec<(f64, f64)>) {
         self.lines.push((label.into(), points));
+    }
+
+    /// Adds a faint line behind the curves, such as a contour of what they walk on.
+    pub fn outline(&mut self, points: Vec<(f64, f64)>) {
+        self.outlines.push(points);
     }
 
     /// Adds a dashed level line that nothing crosses.
@@ -71,6 +80,11 @@ impl Plot {
         self.from_zero = true;
     }
 
+    /// Gives each power of ten the same stretch of the x-axis.
+    pub fn log_x(&mut self) {
+        self.log_x = true;
+    }
+
     /// Moves the legend to the left and makes room for it above, for curves that rise.
     pub fn legend_above(&mut self) {
         self.legend = SeriesLabelPosition::UpperLeft;
@@ -81,15 +95,31 @@ impl Plot {
         save_svg(path, SIZE, |area| self.draw(area, xs([self])))
     }
 
+    /// All points of curves and outlines.
+    fn points(&self) -> impl Iterator<Item = (f64, f64)> {
+        let lines = self.lines.iter().map(|(_, points)| points);
+        lines.chain(&self.outlines).flatten().map(|point| self.placed(point))
+    }
+
+    /// Where a point stands on the axes.
+    fn placed(&self, &(x, y): &(f64, f64)) -> (f64, f64) {
+        (if self.log_x { x.log10() } else { x }, y)
+    }
+
     /// The smallest range that shows all curves and levels.
     fn ys(&self) -> Range<f64> {
-        let points = self.lines.iter().flat_map(|(_, points)| points).map(|point| point.1);
+        let points = self.points().map(|point| point.1);
         let levels = self.levels.iter().map(|level| level.y);
         let zero = self.from_zero.then_some(0.0);
         let ys = range(points.chain(levels).chain(zero), 0.06);
         let start = if self.from_zero { 0.0 } else { ys.start };
         let above = matches!(self.legend, SeriesLabelPosition::UpperLeft);
         start..if above { ys.end + 0.35 * (ys.end - start) } else { ys.end }
+    }
+
+    /// What is written at a place of the x-axis. Half a power of ten is about 3.
+    fn x_mark(&self, x: f64) -> String {
+        if self.log_x { format!("{:.0e}", 10f64.powf(x)) } else { grouped(x.round() as i64) }
     }
 
     fn draw(&self, area: &Area, xs: Range<f64>) -> Result<()> {
@@ -106,8 +136,8 @@ impl Plot {
             .configure_mesh()
             .x_desc(&self.x_label)
             .y_desc(&self.y_label)
-            .x_labels((area.dim_in_pixel().0 as usize / 65).min(11))
-            .x_label_formatter(&|x| grouped(x.round() as i64))
+            .x_labels(if self.log_x { 5 } else { (area.dim_in_pixel().0 as usize / 65).min(11) })
+            .x_label_formatter(&|x| self.x_mark(*x))
             .y_label_formatter(&|y| tick(*y, height))
             .label_style(text(14))
             .axis_desc_style(text(15))
@@ -116,14 +146,19 @@ impl Plot {
             .light_line_style(TRANSPARENT)
             .draw()
             .map_err(drawing)?;
+        for points in &self.outlines {
+            let points = points.iter().map(|point| self.placed(point));
+            chart.draw_series(LineSeries::new(points, INK.mix(0.5))).map_err(drawing)?;
+        }
         for (i, (label, points)) in self.lines.iter().enumerate() {
+            let points: Vec<(f64, f64)> = points.iter().map(|point| self.placed(point)).collect();
             let style = CURVES[i % CURVES.len()].stroke_width(2);
             // A curve through one point is a dot.
             let dots = points.iter().filter(|_| points.len() == 1);
             chart
-                .draw_series(dots.map(|point| Circle::new(*point, 3, style.color.filled())))
+                .draw_series(dots.map(|dot| Circle::new(*dot, 3, style.color.filled())))
                 .map_err(drawing)?;
-            let curve = LineSeries::new(points.iter().copied(), style);
+            let curve = LineSeries::new(points, style);
             let curve = chart.draw_series(curve).map_err(drawing)?;
             if !label.is_empty() {
                 curve
@@ -164,8 +199,7 @@ pub fn save_panels(path: &Path, first: &Plot, others: &[Plot]) -> Result<()> {
 
 /// The smallest range that shows all curves of all plots.
 fn xs<'a>(plots: impl IntoIterator<Item = &'a Plot>) -> Range<f64> {
-    let lines = plots.into_iter().flat_map(|plot| &plot.lines);
-    range(lines.flat_map(|(_, points)| points).map(|point| point.0), 0.0)
+    range(plots.into_iter().flat_map(Plot::points).map(|point| point.0), 0.0)
 }
 
 /// A number at an axis that spans `height`, with as many digits as tell its marks apart.
@@ -178,18 +212,18 @@ fn tick(y: f64, height: f64) -> String {
     }
 }
 
-/// One square of attention: `weights[row][column]` in 0..=1, and the text along both sides.
-pub struct AttentionMap {
+/// A square of shares, and what stands along both sides: `shares[row][column]` is in 0..=1. A row may be
+/// shorter than the square.
+pub struct HeatMap {
     pub title: String,
-    pub tokens: Vec<String>,
-    pub weights: Vec<Vec<f64>>,
+    pub labels: Vec<String>,
+    pub shares: Vec<Vec<f64>>,
 }
 
-/// Draws attention maps side by side, `columns` in a row: the darker a cell, the more the row's
-/// token looks at the column's.
-pub fn attention_maps(path: &Path, maps: &[AttentionMap], columns: usize) -> Result<()> {
+/// Draws heat maps side by side, `columns` in a row: the darker a cell, the larger the share.
+pub fn heat_maps(path: &Path, maps: &[HeatMap], columns: usize) -> Result<()> {
     let rows = maps.len().div_ceil(columns);
-    let cells = maps.iter().map(|map| map.tokens.len()).max().unwrap_or(0) as u32;
+    let cells = maps.iter().map(|map| map.labels.len()).max().unwrap_or(0) as u32;
     let side = 14 * cells + 56;
     save_svg(path, (side * columns as u32, side * rows as u32), |area| {
         for (map, area) in maps.iter().zip(area.split_evenly((rows, columns))) {
@@ -199,21 +233,21 @@ pub fn attention_maps(path: &Path, maps: &[AttentionMap], columns: usize) -> Res
     })
 }
 
-impl AttentionMap {
+impl HeatMap {
     fn draw(&self, area: &Area) -> Result<()> {
         let (cell, left, top) = (14, 34, 44);
         area.draw(&Text::new(drawable(&self.title), (left, 4), text(15))).map_err(drawing)?;
-        for (i, token) in self.tokens.iter().enumerate() {
+        for (i, label) in self.labels.iter().enumerate() {
             let at = i as i32 * cell;
-            let here = Text::new(drawable(token), (left - 16, top + at), text(12));
-            let there = Text::new(drawable(token), (left + at + 3, top - 16), text(12));
+            let here = Text::new(drawable(label), (left - 16, top + at), text(12));
+            let there = Text::new(drawable(label), (left + at + 3, top - 16), text(12));
             area.draw(&here).map_err(drawing)?;
             area.draw(&there).map_err(drawing)?;
-            for (j, weight) in self.weights[i].iter().enumerate().take(i + 1) {
+            for (j, share) in self.shares[i].iter().enumerate() {
                 let corner = (left + j as i32 * cell, top + at);
                 let far = (corner.0 + cell - 1, corner.1 + cell - 1);
-                // A faint square even where the weight is 0 shows the triangle that may be seen.
-                let colour = CURVES[0].mix(0.06 + 0.94 * weight);
+                // A faint square even where the share is 0 shows what the map is of.
+                let colour = CURVES[0].mix(0.06 + 0.94 * share);
                 area.draw(&Rectangle::new([corner, far], colour.filled())).map_err(drawing)?;
             }
         }
@@ -297,6 +331,26 @@ mod tests {
     }
 
     #[test]
+    fn an_outline_and_an_axis_of_powers_have_room() {
+        let mut plot = Plot::new("learning rate", "loss");
+        plot.log_x();
+        plot.line("", vec![(1e-3, 2.0), (1e-2, 1.0)]);
+        plot.outline(vec![(1e-4, 5.0), (1e-3, 5.0)]);
+        assert_eq!(xs([&plot]), -4.0..-2.0);
+        assert!(plot.ys().end > 5.0);
+        let svg = drawn(|path| plot.save(path));
+        assert!(["1e-4", "1e-3", "1e-2"].iter().all(|mark| svg.contains(mark)), "{svg}");
+    }
+
+    #[test]
+    fn a_heat_map_has_a_square_for_each_share_that_it_is_given() {
+        let labels = ["a", "b"].map(String::from).to_vec();
+        let map = HeatMap { title: "a".into(), labels, shares: vec![vec![1.0], vec![0.5, 0.5]] };
+        let svg = drawn(|path| heat_maps(path, &[map], 1));
+        assert_eq!(svg.matches("<rect").count(), 3, "{svg}");
+    }
+
+    #[test]
     fn marks_have_as_many_digits_as_tell_them_apart() {
         assert_eq!(tick(0.25, 0.5), "0.25");
         assert_eq!(tick(2.5, 3.0), "2.5");
@@ -308,9 +362,9 @@ mod tests {
     fn what_a_text_holds_leaves_the_picture_xml() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("map.svg");
-        let tokens = ["\x0c", "<", "\u{ffff}"].map(String::from).to_vec();
-        let map = AttentionMap { title: "a\0b & c".into(), tokens, weights: vec![vec![0.5; 3]; 3] };
-        attention_maps(&path, &[map], 1).unwrap();
+        let labels = ["\x0c", "<", "\u{ffff}"].map(String::from).to_vec();
+        let map = HeatMap { title: "a\0b & c".into(), labels, shares: vec![vec![0.5; 3]; 3] };
+        heat_maps(&path, &[map], 1).unwrap();
         let svg = std::fs::read_to_string(path).unwrap();
         let allowed = |c: char| c >= ' ' && c != '\u{ffff}' || "\n\r\t".contains(c);
         assert!(svg.chars().all(allowed) && svg.contains('␌') && svg.contains("a␀b &amp; c"));

@@ -102,8 +102,9 @@ fn main() {
     let (_, slopes) = loss(network, &params, &points);
     println!("parameter   by backward    by a nudge");
     for (i, slope) in slopes.iter().enumerate() {
-        let [mut more, mut less] = [params, params];
+        let mut more = params;
         more[i] += NUDGE;
+        let mut less = params;
         less[i] -= NUDGE;
         let change = loss(network, &more, &points).0 - loss(network, &less, &points).0;
         println!("{i:>9} {slope:>13.6} {:>13.6}", change / (2.0 * NUDGE));

@@ -65,7 +65,7 @@ impl Tokenizer {
                 merge(ids, pair, id);
             }
             let tokens = pieces.iter().map(|(ids, count)| ids.len() * count).sum();
-            report(&Merge { pair, id, times, tokens, of: &tokenizer });
+            report(&Merge { pair, id, times, tokens, tokenizer: &tokenizer });
         }
         Ok(tokenizer)
     }
@@ -160,7 +160,7 @@ struct Merge<'a> {
     id: u32,
     times: usize,
     tokens: usize,
-    of: &'a Tokenizer,
+    tokenizer: &'a Tokenizer,
 }
 
 /// The pair of neighbours that occurs most often, if one occurs twice; the smaller ids win a tie.
@@ -225,7 +225,7 @@ fn lesson() -> Result<()> {
     let mut curve = vec![(256.0, 1.0)];
     let trained = Tokenizer::train(&corpus.train, vocab_size - 1, |merge| {
         let bytes_per_token = corpus.train.len() as f64 / merge.tokens as f64;
-        curve.push((merge.of.tokens.len() as f64, bytes_per_token));
+        curve.push((merge.tokenizer.tokens.len() as f64, bytes_per_token));
         if merge.id < 256 + 24 || merge.id % 64 == 63 {
             proof::print_merge(merge, bytes_per_token);
         }

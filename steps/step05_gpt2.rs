@@ -21,7 +21,7 @@ use tch::{Device, IndexOp, Kind, Tensor};
 mod proof;
 
 const BATCH_SIZE: i64 = 8; // B: sequences in a batch
-const EVAL_SEQUENCES: i64 = 160; // of the validation text, in one evaluation
+const EVAL_SEQUENCES: i64 = 160; // sequences of the validation text that judge a model
 
 /// All heads at once: they are one more dimension of the same tensors.
 #[derive(Debug)]

@@ -17,7 +17,7 @@ mod proof;
 
 const INIT_STD: f64 = 0.02; // standard deviation of the initial weights
 const EVAL_INTERVAL: usize = 100;
-const EVAL_SEQUENCES: i64 = 160; // of the validation text, in one evaluation
+const EVAL_SEQUENCES: i64 = 160; // sequences of the validation text that judge a model
 
 /// All heads at once: they are one more dimension of the same tensors.
 #[derive(Debug)]

@@ -30,7 +30,7 @@ const BETAS: (f64, f64) = (0.9, 0.95);
 const WEIGHT_DECAY: f64 = 0.1;
 const MAX_NORM: f64 = 1.0;
 const EVAL_INTERVAL: usize = 100;
-const EVAL_SEQUENCES: i64 = 160; // of the validation text, in one evaluation
+const EVAL_SEQUENCES: i64 = 160; // sequences of the validation text that judge a model
 
 /// All heads at once: they are one more dimension of the same tensors.
 #[derive(Debug)]

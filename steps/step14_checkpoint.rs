@@ -661,7 +661,7 @@ fn lesson() -> Result<()> {
         questions: lab::questions(&args.questions)?,
         tokenizer,
         sampling: args.sampling.clone(),
-        seed: args.lab.seed.into(),
+        seed: args.lab.seed.into(), // the same dice at each exam
     };
     println!("precision: {:?}", model.precision);
     if size == Size::Gpt2 {

@@ -3,9 +3,12 @@
 
 #![allow(dead_code)] // its `main` is not called here
 
+use serde_json::json;
 use std::{env, fs, path::Path, process::Command};
 
 const PROGRAM: &str = "steps/interlude_autograd.rs";
+const OUTPUT: &str = "output.txt";
+const RECORD: &str = "record.json";
 
 mod interlude {
     use tch::Tensor;
@@ -160,6 +163,8 @@ mod interlude {
     #[ignore = "it measures, and promises nothing"]
     fn beside_libtorch() {
         tch::set_num_threads(1); // as many as ours has; two would wait for each other on a busy machine
+        let mut output = format!("{:>9} {:>12} {:>12}\n", "points", "ours", "libtorch's");
+        let mut values = Vec::new();
         for n in [100, 100_000] {
             let mut rng = lab::Rng::new(4);
             let points: Vec<(f64, f64)> = draw(&mut rng, n).iter().map(|&x| (x, 3.0 * x)).collect();
@@ -171,8 +176,15 @@ mod interlude {
                 let loss = (&x * &w + &b - &y).square().mean(tch::Kind::Float);
                 Tensor::run_backward(&[loss], &[&w, &b], false, false);
             });
-            println!("{n} points: ours {ours:.4} ms, libtorch's {theirs:.4} ms");
+            let (ours, theirs) = (format!("{ours:.2}"), format!("{theirs:.2}"));
+            output += &format!("{:>9} {ours:>9} ms {theirs:>9} ms\n", lab::grouped(n as i64));
+            values.push((format!("ours_ms@{n}"), ours));
+            values.push((format!("libtorchs_ms@{n}"), theirs));
         }
+        print!("{output}");
+        super::in_the_book("interlude_autograd-beside_libtorch", super::OUTPUT, &output);
+        let values = super::record_of(&values);
+        super::in_the_book("interlude_autograd-beside_libtorch", super::RECORD, &values);
     }
 
     /// The least milliseconds that it takes.
@@ -186,17 +198,36 @@ mod interlude {
     }
 }
 
-/// The folder of a run in the book.
-fn recorded(name: &str) -> std::path::PathBuf {
-    Path::new("book/recorded").join(name).join("output.txt")
+/// What the book has of a run; `RECORD=1 cargo test --test interlude` makes it what comes out now.
+fn in_the_book(name: &str, file: &str, now: &str) -> String {
+    let path = Path::new("book/recorded").join(name).join(file);
+    if env::var_os("RECORD").is_some() {
+        fs::write(&path, now).unwrap();
+    }
+    fs::read_to_string(path).unwrap()
 }
 
-/// What the book shows; `RECORD=1 cargo test --test interlude` makes it what is printed now.
-fn in_the_book(name: &str, output: &str) -> String {
-    if env::var_os("RECORD").is_some() {
-        fs::write(recorded(name), output).unwrap();
-    }
-    fs::read_to_string(recorded(name)).unwrap()
+/// Values by name, as the book looks them up in a `record.json`.
+fn record_of(values: &[(String, String)]) -> String {
+    let value = |(name, text): &(String, String)| json!({ "name": name, "text": text });
+    let values: Vec<_> = values.iter().map(value).collect();
+    let record = serde_json::to_string_pretty(&json!({ "values": values })).unwrap();
+    format!("{record}\n")
+}
+
+/// The losses that a run prints, under the names that the steps' have: `loss@20`.
+fn losses(output: &str) -> Vec<(String, String)> {
+    let lines = output.lines().filter_map(|line| line.strip_prefix("step ")?.split_once("| loss "));
+    lines.map(|(step, loss)| (format!("loss@{}", step.trim()), loss.into())).collect()
+}
+
+/// A run prints what the book shows, and the book's values are those that it prints.
+fn is_in_the_book(name: &str, output: &str) {
+    assert_eq!(output, in_the_book(name, OUTPUT, output), "{name}");
+    let values = losses(output);
+    assert_eq!(values.len(), 6, "{output}");
+    let record = record_of(&values);
+    assert_eq!(record, in_the_book(name, RECORD, &record), "{name}");
 }
 
 /// Applies a patch to a copy of the program and compiles it. It needs nothing but the standard library.
@@ -240,7 +271,7 @@ fn is_shown(name: &str, output: &str) {
 #[test]
 fn the_book_shows_what_it_prints() {
     let output = output_of(env!("CARGO_BIN_EXE_interlude_autograd"));
-    assert_eq!(output, in_the_book("interlude_autograd", &output));
+    is_in_the_book("interlude_autograd", &output);
 }
 
 #[test]
@@ -251,7 +282,7 @@ fn and_what_its_variations_print() {
         assert!(compiled.status.success(), "{compiled:?}");
         let output = output_of(folder.path().join(varied()));
         is_shown(name, &output);
-        assert_eq!(output, in_the_book(name, &output), "{name}");
+        is_in_the_book(name, &output);
     }
 }
 
@@ -264,5 +295,5 @@ fn two_numbers_cannot_be_pushed_at_once() {
     assert!(!compiled.status.success());
     let said = String::from_utf8(compiled.stderr).unwrap();
     is_shown(name, &said);
-    is_shown(name, &in_the_book(name, &said));
+    is_shown(name, &in_the_book(name, OUTPUT, &said));
 }

@@ -16,14 +16,14 @@ use std::{
 const FABLES: usize = 32_000_000;
 
 /// A text of one's own is repeated until it has so many bytes.
-const LEAST: usize = 10_000_000;
+const LEAST: usize = 32_000_000;
 
 /// Tokens of GPT-2.
 const N_VOCAB: u32 = 50_257;
 
 #[derive(clap::Args)]
 pub struct Args {
-    /// Also this text, repeated to 10 MB
+    /// Also this text, repeated to 32 MB
     #[arg(long, value_name = "FILE")]
     text: Vec<PathBuf>,
     /// How often each side takes its turn

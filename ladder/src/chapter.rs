@@ -5,18 +5,23 @@
 //! section. What `{{#hunk ...}}` and `{{#code ...}}` show in it of the chapter's own step is what its commit
 //! changes; a heading with the step's whole name, `{#step06_training}`, begins the closing commit. A block
 //! ```` ```rust,tryout ```` is a **try-out**: lines that run in the place of the lesson until the step's own take
-//! theirs. They stand at the end of `fn lesson` in a fresh file; in others in a function of their own, or, if
-//! the old lesson no longer compiles, in its place (```` ```rust,tryout,instead ````). The `use` lines come with
-//! what needs them, the comment at the top before the first section, and whatever prints the proof with the
-//! closing commit.
+//! theirs. They stand at the end of `fn lesson` in a fresh file, and in others in a function of their own. The
+//! `use` lines come with what needs them, the comment at the top before the first section, and whatever prints
+//! the proof with the closing commit.
 
-use anyhow::{Result, ensure};
+use std::{
+    cmp::Ordering::{Equal, Greater, Less},
+    collections::BTreeMap,
+};
+
+use anyhow::{Result, bail};
 
 use crate::{
     change::{self, Line, Sign},
     directive::{self, Directive, Excerpt},
     imports::Imports,
     steps::{Step, goes_on},
+    syntax::Outline,
 };
 
 /// A piece of the way from one step to the next.
@@ -29,7 +34,8 @@ pub struct Section {
     pub at: usize,
     /// The first paragraph below the heading.
     pub text: String,
-    pub tryout: Option<Tryout>,
+    /// The lines of its try-out, if it has one.
+    pub tryout: Option<String>,
 }
 
 /// What there is to see in a section's commit.
@@ -42,23 +48,36 @@ pub enum Shown {
     Nothing,
 }
 
-#[derive(Debug)]
-pub struct Tryout {
-    text: String,
-    /// Whether it stands in the old lesson's place.
-    is_instead: bool,
-}
-
 pub struct Chapter {
     /// Its first heading without the step's number; empty where there is none.
     pub title: String,
     pub sections: Vec<Section>,
     lines: Vec<Line>,
-    /// When each line changes: 0 before the first section, n with section n, then with the closing commit.
-    commits: Vec<usize>,
+    /// When each line changes.
+    moments: Vec<Moment>,
+    /// The lines that each `{{#hunk ...}}` shows, by the place where it stands in the chapter's text.
+    hunks: BTreeMap<usize, (Moment, Vec<usize>)>,
     imports: Imports,
     starts_afresh: bool,
     new: String,
+}
+
+/// When somebody who types along comes to a line.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Moment {
+    /// 0 before the first section, n with section n, then with the closing commit.
+    commit: usize,
+    /// Where the directive that shows the line stands in the chapter's text; 0 if none has to.
+    at: usize,
+}
+
+/// What a `{{#hunk ...}}` shows to somebody who has typed all that stands above it.
+pub struct Typed {
+    /// The program before these lines are typed, and after.
+    pub before: String,
+    pub after: String,
+    /// Each with its place in `after`.
+    pub lines: Vec<Line>,
 }
 
 /// What is wrong with a chapter, and in which of its lines.
@@ -83,7 +102,8 @@ impl Chapter {
             title: title.into(),
             sections: sections(step, text),
             lines: without_proof(change::between(old, new)?),
-            commits: Vec::new(),
+            moments: Vec::new(),
+            hunks: BTreeMap::new(),
             imports: Imports::of(old, new)?,
             starts_afresh,
             new: new.into(),
@@ -98,9 +118,10 @@ impl Chapter {
     /// Says of each changed line with which commit it changes.
     fn assign(&mut self, step: &Step, text: &str) -> Vec<Fault> {
         let closing = self.sections.len() + 1;
+        let last = Moment { commit: closing, at: 0 };
         let mut faults = Vec::new();
-        let mut commits: Vec<Option<usize>> =
-            self.lines.iter().map(|line| self.of_itself(line, closing)).collect();
+        let of_itself = |line| Some(Moment { commit: self.of_itself(line, closing)?, at: 0 });
+        let mut moments: Vec<Option<Moment>> = self.lines.iter().map(of_itself).collect();
         let mut commit = 0;
         let mut headings = headings(step, text).into_iter().peekable();
         for found in directive::find(text) {
@@ -120,7 +141,11 @@ impl Chapter {
                     continue;
                 }
             };
-            let is_new = |&i: &usize| self.lines[i].sign != Sign::Same && commits[i].is_none();
+            let is_new = |&i: &usize| match moments[i] {
+                None => true,
+                // The proof comes with the closing commit by itself, unless a hunk there shows it.
+                Some(moment) => moment == last && commit == closing,
+            };
             let new: Vec<usize> = places.iter().copied().filter(is_new).collect();
             if directive.name == "hunk" && new.is_empty() {
                 fail("all that it shows has been shown before, or did not change".into());
@@ -131,19 +156,20 @@ impl Chapter {
                     step.key()
                 ));
             }
-            // Code above the first section is shown ahead, and changes with a section below.
-            for i in new.into_iter().filter(|_| commit > 0) {
-                commits[i] = Some(commit);
+            if commit == 0 {
+                continue; // shown ahead: it changes with a section below
+            }
+            let moment = Moment { commit, at: found.range.start };
+            if directive.name == "hunk" && !new.is_empty() {
+                self.hunks.insert(moment.at, (moment, places));
+            }
+            for i in new {
+                moments[i] = Some(moment);
             }
         }
-        self.assign_holders(&mut commits);
-        // An empty line goes with what follows it.
-        for i in (0..commits.len().saturating_sub(1)).rev() {
-            if self.lines[i].text.is_empty() && self.lines[i].item == self.lines[i + 1].item {
-                commits[i] = commits[i].or(commits[i + 1]);
-            }
-        }
-        let lost = self.lines.iter().zip(&commits).filter(|(_, commit)| commit.is_none());
+        self.assign_holders(&mut moments);
+        self.assign_empty(&mut moments);
+        let lost = self.lines.iter().zip(&moments).filter(|(_, moment)| moment.is_none());
         let mut names: Vec<&str> = lost.map(|(line, _)| line.item.as_str()).collect();
         names.dedup();
         let is_whole = names.is_empty();
@@ -151,7 +177,7 @@ impl Chapter {
             let what = format!("no section shows what changes in {}", names.join(", "));
             faults.push(Fault { line: 1, what });
         }
-        self.commits = commits.into_iter().map(|commit| commit.unwrap_or(closing)).collect();
+        self.moments = moments.into_iter().map(|moment| moment.unwrap_or(last)).collect();
         if is_whole && let Some(what) = difference(&self.state(closing), &self.new) {
             let what = format!("the sections do not add up to the step's program: {what}");
             faults.push(Fault { line: 1, what });
@@ -174,22 +200,28 @@ impl Chapter {
     }
 
     /// An `impl` comes with the first of its methods, and goes with the last.
-    fn assign_holders(&self, commits: &mut [Option<usize>]) {
+    fn assign_holders(&self, moments: &mut [Option<Moment>]) {
         for i in 0..self.lines.len() {
             let Line { sign, item, .. } = &self.lines[i];
-            let Some(name) = item.strip_prefix("impl ") else { continue };
-            if commits[i].is_some() {
+            let of_members = self.lines.iter().zip(moments.iter()).filter_map(|(line, moment)| {
+                (line.holder == *item && line.sign == *sign).then_some(*moment)?
+            });
+            moments[i] = match sign {
+                Sign::Removed => of_members.chain(moments[i]).max(),
+                _ => of_members.chain(moments[i]).min(),
+            };
+        }
+    }
+
+    /// An empty line comes and goes with what follows it.
+    fn assign_empty(&self, moments: &mut [Option<Moment>]) {
+        for i in (1..moments.len()).rev() {
+            let (line, next) = (&self.lines[i - 1], &self.lines[i]);
+            if !line.text.is_empty() || line.item != next.item {
                 continue;
             }
-            let name = name.rsplit(' ').next().unwrap_or(name);
-            let of_members = self.lines.iter().zip(commits.iter()).filter_map(|(line, commit)| {
-                let is_member = line.item.strip_prefix(name)?.starts_with("::");
-                (is_member && line.sign == *sign).then_some(*commit)?
-            });
-            commits[i] = match sign {
-                Sign::Removed => of_members.max(),
-                _ => of_members.min(),
-            };
+            let own = moments[i - 1].filter(|_| line.sign != next.sign);
+            moments[i - 1] = own.or(moments[i]);
         }
     }
 
@@ -205,61 +237,90 @@ impl Chapter {
 
     /// The program after so many sections.
     pub fn state(&self, sections: usize) -> String {
-        let shown = |(line, commit): &(&Line, &usize)| match line.sign {
-            Sign::Same => true,
-            Sign::Added => **commit <= sections,
-            Sign::Removed => **commit > sections,
+        self.program(sections, |_, moment| moment.commit <= sections).text()
+    }
+
+    /// What the hunk shows that stands at this place of the chapter's text, if the chapter is cut into sections.
+    pub fn typed(&self, at: usize) -> Option<Typed> {
+        let (now, shown) = self.hunks.get(&at)?;
+        let mut before = self.program(now.commit, |_, moment| moment < *now);
+        let mut after = self.program(now.commit, |line, moment| {
+            // What goes with another hunk of the section is no neighbour to find a place by.
+            let goes = line.sign == Sign::Removed && moment.commit == now.commit;
+            goes || moment <= *now
+        });
+        if !before.is_rust() || !after.is_rust() {
+            // A hunk of several may end within a block. The section as a whole does not.
+            before = self.program(now.commit, |_, moment| moment.commit < now.commit);
+            after = self.program(now.commit, |_, moment| moment.commit <= now.commit);
+        }
+        let line = |&i: &usize| {
+            let line = &self.lines[i];
+            let sign = match (line.sign, self.moments[i].cmp(now)) {
+                (Sign::Same, _) | (Sign::Added, Less) | (Sign::Removed, Greater) => Sign::Same,
+                (Sign::Added, Greater) | (Sign::Removed, Less) => return None,
+                (sign, Equal) => sign,
+            };
+            Some(Line { sign, at: after.place(i), ..line.clone() })
         };
-        let present: Vec<&Line> =
-            self.lines.iter().zip(&self.commits).filter(shown).map(|(line, _)| line).collect();
+        let lines = shown.iter().filter_map(line).collect();
+        Some(Typed { lines, before: before.text(), after: after.text() })
+    }
+
+    /// The program when what `is_done` has been typed, with the try-out that stands in it after so many sections.
+    fn program(&self, sections: usize, is_done: impl Fn(&Line, Moment) -> bool) -> Program {
+        let is_there = |&i: &usize| match self.lines[i].sign {
+            Sign::Same => true,
+            Sign::Added => is_done(&self.lines[i], self.moments[i]),
+            Sign::Removed => !is_done(&self.lines[i], self.moments[i]),
+        };
+        let present: Vec<usize> = (0..self.lines.len()).filter(is_there).collect();
         let tryout = self.tryout(sections);
-        let beside = tryout.filter(|tryout| !tryout.is_instead && !self.starts_afresh);
-        let within = if beside.is_some() { None } else { tryout };
-        let mut code: Vec<String> = Vec::new();
+        let within = tryout.filter(|_| self.starts_afresh);
+        let beside = tryout.filter(|_| !self.starts_afresh);
+        let mut code = Program::default();
         let mut first_use = None;
-        for (i, line) in present.iter().enumerate() {
+        for (n, &i) in present.iter().enumerate() {
+            let line = &self.lines[i];
             if line.item == "use" && !line.text.is_empty() {
-                first_use.get_or_insert(code.len());
+                first_use.get_or_insert(code.lines.len());
                 continue;
             }
-            let is_last = present.get(i + 1).is_none_or(|next| next.item != line.item);
-            if line.item == LESSON && is_last {
-                code.extend(end_of_lesson(&code, within));
-            } else if self.is_replaced(line, within) {
-                continue;
+            let is_last = present.get(n + 1).is_none_or(|next| self.lines[*next].item != line.item);
+            let ends_lesson = line.item == LESSON && is_last;
+            if ends_lesson {
+                code.end_lesson(within);
             }
-            match beside {
-                Some(_) => code.push(line.text.replace("lab::run(lesson)", "lab::run(tryout)")),
-                None => code.push(line.text.clone()),
-            }
-            if line.item == LESSON && is_last {
-                code.extend(beside.iter().flat_map(|tryout| tryout.function()));
+            let text = match beside {
+                Some(_) => line.text.replace("lab::run(lesson)", "lab::run(tryout)"),
+                None => line.text.clone(),
+            };
+            code.lines.push((Some(i), text));
+            if let Some(tryout) = beside.filter(|_| ends_lesson) {
+                code.add(["", "fn tryout() -> Result<()> {"]);
+                code.add_tryout(tryout);
+                code.add(["    Ok(())", "}"]);
             }
         }
+        let imports = self.imports.for_code(&code.text());
         let place = first_use.unwrap_or(0);
-        code.splice(place..place, self.imports.for_code(&code));
-        tidied(&code)
+        code.lines.splice(place..place, imports.into_iter().map(|line| (None, line)));
+        code.tidied()
     }
 
-    /// Whether a try-out stands in the place of this line of the step before.
-    fn is_replaced(&self, line: &Line, tryout: Option<&Tryout>) -> bool {
-        let is_body = line.item == LESSON && line.text.starts_with(' ');
-        is_body && tryout.is_some() && !self.starts_afresh
-    }
-
-    /// The try-out that stands in `fn lesson` after so many sections: until another takes its place, or lines
-    /// of the step's own.
-    fn tryout(&self, sections: usize) -> Option<&Tryout> {
+    /// The try-out that stands in the program after so many sections: until another takes its place, or lines
+    /// of the step's own lesson.
+    fn tryout(&self, sections: usize) -> Option<&str> {
         let is_last = |n: &usize| self.sections[n - 1].tryout.is_some() || self.changes_lesson(*n);
         let last = (1..=sections.min(self.sections.len())).rev().find(is_last)?;
         let is_closing = sections > self.sections.len();
-        self.sections[last - 1].tryout.as_ref().filter(|_| !is_closing)
+        self.sections[last - 1].tryout.as_deref().filter(|_| !is_closing)
     }
 
     fn changes_lesson(&self, section: usize) -> bool {
-        let mut lines = self.lines.iter().zip(&self.commits);
-        lines.any(|(line, commit)| {
-            line.item == LESSON && line.sign != Sign::Same && *commit == section
+        let mut lines = self.lines.iter().zip(&self.moments);
+        lines.any(|(line, moment)| {
+            line.item == LESSON && line.sign != Sign::Same && moment.commit == section
         })
     }
 
@@ -287,47 +348,32 @@ impl Chapter {
     /// # Errors
     /// The program is not Rust before it or after it.
     pub fn changed(&self, section: usize) -> Result<(usize, usize)> {
-        let lines = change::between(&self.state(section - 1), &self.state(section))?;
-        let count = |sign| lines.iter().filter(|line| line.sign == sign).count();
-        Ok((count(Sign::Added), count(Sign::Removed)))
+        change::count(&self.state(section - 1), &self.state(section))
     }
 }
 
-/// Of these lines, those of an item, or some of them.
+/// Of these lines, those of an item, or some of them: of `fn batch`, `struct Head`, `impl Head` with its methods,
+/// `Head::weights`, all `consts`, all that is imported with `use`, or the comment `header`.
 pub fn places(lines: &[Line], name: &str, excerpt: &Excerpt) -> Result<Vec<usize>> {
-    let of_item = (0..lines.len()).filter(|&i| is_item(&lines[i].item, name));
-    let mut places: Vec<usize> = of_item.collect();
-    ensure!(!places.is_empty(), "there is no `{name}`");
+    let is_meant = |line: &Line| match name {
+        "consts" => line.item.starts_with("const "),
+        name => line.item == name || line.holder == name,
+    };
+    let mut places: Vec<usize> = (0..lines.len()).filter(|&i| is_meant(&lines[i])).collect();
+    if places.is_empty() {
+        let mut names: Vec<&str> = lines.iter().map(|line| line.item.as_str()).collect();
+        names.dedup();
+        bail!("there is no `{name}`; there are `{}`", names.join("`, `"));
+    }
     let empty = places.iter().take_while(|&&i| lines[i].text.is_empty()).count();
     places.drain(..empty);
     let texts: Vec<&str> = places.iter().map(|&i| lines[i].text.as_str()).collect();
     Ok(places[excerpt.range(&texts)?].to_vec())
 }
 
-/// Whether an item is meant by the name that a directive gives: `impl Gpt` means its methods too, and `consts`
-/// all constants.
-fn is_item(item: &str, name: &str) -> bool {
-    let holder = name.strip_prefix("impl ").map(|name| name.rsplit(' ').next().unwrap_or(name));
-    item == name
-        || name == "consts" && item.starts_with("const ")
-        || holder.is_some_and(|holder| {
-            item.strip_prefix(holder).is_some_and(|rest| rest.starts_with("::"))
-        })
-}
-
 /// `fn lesson() -> Result<()> {` and its last brace.
 fn is_frame(line: &str) -> bool {
     line.starts_with(LESSON) || line == "}"
-}
-
-/// What a lesson that is not whole ends with.
-fn end_of_lesson(code: &[String], tryout: Option<&Tryout>) -> Vec<String> {
-    let mut end = tryout.map(Tryout::lines).unwrap_or_default();
-    let last = end.last().or(code.last()).map_or("", |line| line.trim_end());
-    if last.ends_with([';', '{', '}']) || last.is_empty() {
-        end.push("    Ok(())".into());
-    }
-    end
 }
 
 fn is_proof(line: &Line) -> bool {
@@ -344,19 +390,59 @@ fn without_proof(lines: Vec<Line>) -> Vec<Line> {
     lines.into_iter().flat_map(twice).collect()
 }
 
-/// The text of lines, with one empty line between items at most, and none at the top.
-fn tidied(code: &[String]) -> String {
-    let mut text = String::new();
-    let mut empty = true;
-    for line in code {
-        if line.is_empty() && empty {
-            continue;
-        }
-        empty = line.is_empty();
-        text += line;
-        text.push('\n');
+/// A program line by line, each with its place among the chapter's lines if it is one of them.
+#[derive(Default)]
+struct Program {
+    lines: Vec<(Option<usize>, String)>,
+}
+
+impl Program {
+    fn text(&self) -> String {
+        self.lines.iter().map(|(_, line)| format!("{line}\n")).collect()
     }
-    text
+
+    fn is_rust(&self) -> bool {
+        Outline::of(&self.text()).is_ok()
+    }
+
+    /// Where a line of the chapter's stands, or if it is gone, what follows it.
+    fn place(&self, line: usize) -> usize {
+        let place = self.lines.iter().position(|(known, _)| known.is_some_and(|i| i >= line));
+        place.unwrap_or(self.lines.len())
+    }
+
+    fn add<'a>(&mut self, lines: impl IntoIterator<Item = &'a str>) {
+        self.lines.extend(lines.into_iter().map(|line| (None, line.to_string())));
+    }
+
+    fn add_tryout(&mut self, tryout: &str) {
+        let indented = |line: &str| match line {
+            "" => String::new(),
+            line => format!("    {line}"),
+        };
+        self.lines.extend(tryout.lines().map(|line| (None, indented(line))));
+    }
+
+    /// What a lesson that is not whole ends with.
+    fn end_lesson(&mut self, tryout: Option<&str>) {
+        self.add_tryout(tryout.unwrap_or_default());
+        let last = self.lines.last().map_or("", |(_, line)| line.trim_end());
+        if last.ends_with([';', '{', '}']) || last.is_empty() {
+            self.add(["    Ok(())"]);
+        }
+    }
+
+    /// With empty lines as rustfmt leaves them: one at most, and none at the top or where a block begins.
+    fn tidied(self) -> Program {
+        let mut tidied = Program::default();
+        for (i, line) in self.lines {
+            let above = tidied.lines.last().map_or("", |(_, line)| line.as_str());
+            if !line.is_empty() || !above.is_empty() && !above.ends_with('{') {
+                tidied.lines.push((i, line));
+            }
+        }
+        tidied
+    }
 }
 
 /// Where a program first differs from what it should be.
@@ -426,30 +512,9 @@ fn sections(step: &Step, text: &str) -> Vec<Section> {
     all.filter(|section| section.slug != step.name).collect()
 }
 
-fn tryout(text: &str) -> Option<Tryout> {
-    let (_, after) = text.split_once("```rust,tryout")?;
-    let (kind, after) = after.split_once('\n')?;
-    let text = after.split_once("```")?.0.trim_end().to_string();
-    Some(Tryout { text, is_instead: kind == ",instead" })
-}
-
-impl Tryout {
-    fn lines(&self) -> Vec<String> {
-        let indented = |line: &str| match line {
-            "" => String::new(),
-            line => format!("    {line}"),
-        };
-        self.text.lines().map(indented).collect()
-    }
-
-    /// As a function of its own.
-    fn function(&self) -> Vec<String> {
-        let lines = |lines: [&str; 2]| lines.map(str::to_string);
-        let mut function = lines(["", "fn tryout() -> Result<()> {"]).to_vec();
-        function.extend(self.lines());
-        function.extend(lines(["    Ok(())", "}"]));
-        function
-    }
+fn tryout(text: &str) -> Option<String> {
+    let (_, after) = text.split_once("```rust,tryout\n")?;
+    Some(after.split_once("```")?.0.trim_end().to_string())
 }
 
 fn line_of(text: &str, at: usize) -> usize {

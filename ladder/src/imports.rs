@@ -12,10 +12,10 @@ const TRAITS: [(&str, &[&str]); 5] = [
     ("OptimizerConfig", &[".build("]),
 ];
 
-/// rustfmt's.
+/// rustfmt's, though a list of imports has to stay a column below it, and two where it is all on one line.
 const MAX_WIDTH: usize = 100;
 
-/// The imports of two programs, those of the second in its order.
+/// The imports of two programs.
 pub struct Imports {
     statements: Vec<Statement>,
 }
@@ -36,28 +36,26 @@ impl Imports {
                     let lacking: Vec<_> = lacking.collect();
                     known.names.extend(lacking);
                 }
-                None => {
-                    let place = statements.iter().position(|known| known.root > root);
-                    statements.insert(place.unwrap_or(statements.len()), Statement { root, names });
-                }
+                None => statements.push(Statement { root, names }),
             }
         }
         Ok(Imports { statements })
     }
 
-    /// The `use` lines that some code needs.
-    pub fn for_code(&self, code: &[String]) -> Vec<String> {
-        let code = code.iter().map(|line| line.split("//").next().unwrap_or_default());
+    /// The `use` lines that some code needs, sorted as rustfmt sorts them.
+    pub fn for_code(&self, code: &str) -> Vec<String> {
+        let code = code.lines().map(|line| line.split("//").next().unwrap_or_default());
         let code = &code.collect::<Vec<_>>().join("\n");
-        let mut lines = Vec::new();
+        let mut statements = Vec::new();
         for Statement { root, names } in &self.statements {
             let needed = names.iter().filter(|name| is_needed(root, name, code));
             let needed: Vec<&[String]> = needed.map(Vec::as_slice).collect();
             if !needed.is_empty() {
-                lines.extend(printed(root, &needed));
+                statements.push(printed(root, &needed));
             }
         }
-        lines
+        statements.sort_by(|a, b| a[0].trim_end_matches(';').cmp(b[0].trim_end_matches(';')));
+        statements.concat()
     }
 }
 
@@ -134,13 +132,13 @@ fn printed(root: &[String], names: &[&[String]]) -> Vec<String> {
     // A list with lists in it goes one to a line; others fill the lines.
     let is_nested = parts.iter().any(|part| part.contains('{'));
     let line = format!("use {root}::{{{}}};", parts.join(", "));
-    if line.len() <= MAX_WIDTH && !is_nested {
+    if line.len() < MAX_WIDTH - 1 && !is_nested {
         return vec![line];
     }
     let mut lines = vec![format!("use {root}::{{")];
     for part in parts {
         let last = lines.last_mut().filter(|last| {
-            let fits = last.len() + part.len() + 2 <= MAX_WIDTH;
+            let fits = last.len() + part.len() + 2 < MAX_WIDTH;
             !is_nested && last.ends_with(',') && fits
         });
         match last {

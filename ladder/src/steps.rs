@@ -1,5 +1,9 @@
 //! The steps: their names, their files, their chain.
 
+use std::{fs, path::Path};
+
+use anyhow::{Context, Result};
+
 /// A lesson, such as `step02_attention`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Step {
@@ -30,9 +34,27 @@ impl Step {
         slug.is_some_and(|slug| slug.strip_prefix(self.key()).is_some_and(|s| s.starts_with('-')))
     }
 
+    /// Its variations, as paths from the folder `root` of the repository, in order.
+    pub fn patches(&self, root: &Path) -> Vec<String> {
+        let entries = fs::read_dir(root.join("steps/patches")).into_iter().flatten().flatten();
+        let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
+        let paths = names.map(|name| format!("steps/patches/{name}"));
+        let mut paths: Vec<String> = paths.filter(|path| self.has_patch(path)).collect();
+        paths.sort();
+        paths
+    }
+
     pub fn chapter(&self) -> String {
         format!("book/src/{}.md", self.name)
     }
+}
+
+/// The steps of the working tree below `root`.
+pub fn in_folder(root: &Path) -> Result<Vec<Step>> {
+    let entries = fs::read_dir(root.join("steps")).context("there is no folder steps")?;
+    let names = entries.flatten().filter_map(|entry| entry.file_name().into_string().ok());
+    let paths: Vec<String> = names.map(|name| format!("steps/{name}")).collect();
+    Ok(among(paths.iter().map(String::as_str)))
 }
 
 /// The steps whose programs are among the paths, in order.

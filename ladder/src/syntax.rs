@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use syn::{
     Arm, Expr, Field, FieldValue, ImplItem, Item, Local, Member, Pat, Stmt, TraitItem, Type,
     Variant,
@@ -14,6 +14,15 @@ use syn::{
 pub struct Outline<'a> {
     lines: Vec<&'a str>,
     places: Vec<Place>,
+}
+
+/// A part of a file, down to the line before `end`.
+pub struct Cut {
+    /// The item's: `fn batch`, `struct Head`, `impl Head`, `Head::weights`.
+    pub name: String,
+    /// The `impl` that it is a method of, if it is one.
+    pub holder: String,
+    pub end: usize,
 }
 
 /// Something that has a name and some lines.
@@ -47,56 +56,45 @@ impl<'a> Outline<'a> {
         Ok(collector.outline)
     }
 
-    /// The lines of an item, by its name: `fn batch`, `struct Head`, `impl Head`, `Head::weights`; or
-    /// of the `consts` at the top, all that is imported with `use`, or the comment `header`.
-    pub fn item(&self, name: &str) -> Result<Range<usize>> {
-        match name {
-            "header" => return self.header().context("the file does not begin with a comment"),
-            "consts" => return self.run("const ").context("there are no constants"),
-            "use" => return self.run("use").context("nothing is imported"),
-            _ => {}
-        }
-        let mut found = self.items().filter(|place| place.item.as_deref() == Some(name));
-        match (found.next(), found.next()) {
-            (Some(place), None) => Ok(place.lines.clone()),
-            (Some(_), Some(_)) => bail!("there are several items `{name}`"),
-            (None, _) => bail!("there is no `{name}`; there are {}", self.names()),
-        }
-    }
-
-    /// The file cut into its items, each by its name and where it ends: the comment at the top as `header`,
-    /// and an `impl` in its beginning, its methods, and its end.
-    pub fn cuts(&self) -> Vec<(String, usize)> {
-        let mut cuts: Vec<(String, usize)> = Vec::new();
+    /// The file cut into its items: the comment at the top as `header`, and an `impl` in its beginning, its
+    /// methods, and its end.
+    pub fn cuts(&self) -> Vec<Cut> {
+        let mut cuts: Vec<Cut> = Vec::new();
+        let mut cut = |name: &str, holder: &str, end| {
+            cuts.push(Cut { name: name.into(), holder: holder.into(), end });
+        };
         let mut open: Option<(&str, usize)> = None; // an `impl`, and where it ends
         let mut begun = false; // whether one of its methods has come
-        let mut end = self.header().map_or(0, |header| header.end);
-        if end > 0 {
-            cuts.push(("header".into(), end));
-        }
+        let mut end = self.lines.iter().take_while(|line| line.starts_with("//")).count();
+        cut("header", "", end);
         for place in self.items() {
             let name = place.item.as_deref().unwrap_or_default();
             let (start, is_member) = (place.lines.start, name.contains("::"));
             if start < end && !is_member {
                 continue; // an item within a function
             }
-            if is_member && let Some((holder, _)) = open {
+            let mut holder = "";
+            if is_member && let Some((open, _)) = open {
                 if !begun {
-                    cuts.push((holder.into(), start));
+                    cut(open, "", start);
                 }
                 begun = true;
+                holder = open;
             } else if let Some((holder, end)) = open.take() {
-                cuts.push((holder.into(), end));
+                cut(holder, "", end);
             }
             if name.starts_with("impl ") || name.starts_with("trait ") {
                 open = Some((name, place.lines.end));
                 begun = false;
             } else {
-                cuts.push((name.into(), place.lines.end));
+                cut(name, holder, place.lines.end);
             }
             end = place.lines.end.max(end);
         }
-        cuts.extend(open.map(|(holder, end)| (holder.to_string(), end)));
+        if let Some((holder, end)) = open {
+            cut(holder, "", end);
+        }
+        cut("rest", "", self.lines.len());
         cuts
     }
 
@@ -104,32 +102,12 @@ impl<'a> Outline<'a> {
         self.places.iter().filter(|place| place.kind == Kind::Item)
     }
 
-    fn names(&self) -> String {
-        let names: Vec<String> =
-            self.items().filter_map(|place| Some(format!("`{}`", place.item.as_ref()?))).collect();
-        names.join(", ")
-    }
-
-    fn header(&self) -> Option<Range<usize>> {
-        let length = self.lines.iter().take_while(|line| line.starts_with("//")).count();
-        (length > 0).then_some(0..length)
-    }
-
-    /// The first run of items whose labels begin alike.
-    fn run(&self, label: &str) -> Option<Range<usize>> {
-        let mut top = self
-            .items()
-            .filter(|place| !place.item.as_ref().is_some_and(|name| name.contains("::")));
-        let first = top.find(|place| place.label.starts_with(label))?;
-        let last = top.take_while(|place| place.label.starts_with(label)).last().unwrap_or(first);
-        Some(first.lines.start..last.lines.end)
-    }
-
     /// Where a line stands, as one says it to somebody who types along: "in `impl Model`, in
     /// `fn forward`, after `let x`". `old` is what that person has so far.
     pub fn place(&self, line: usize, old: &Outline) -> String {
         let has_line = |place: &&Place| place.lines.start < line && line < place.lines.end;
-        let changed = |place: &&Place| place.lines.start == line && old.has(place);
+        let is_old = |place: &Place| place.item.as_ref().is_some_and(|item| old.has(item));
+        let changed = |place: &&Place| place.lines.start == line && is_old(place);
         let holders = self.places.iter().filter(|place| match place.kind {
             Kind::Item => has_line(place) || changed(place),
             Kind::Block => has_line(place),
@@ -139,13 +117,14 @@ impl<'a> Outline<'a> {
         let mut words: Vec<String> =
             holders.iter().map(|place| format!("in `{}`", place.label)).collect();
 
-        let new = self.items().any(|place| place.lines.start == line && !old.has(place));
+        let new = self.items().any(|place| place.lines.start == line && !is_old(place));
         if new {
             words.insert(0, "new".into());
         }
         let head = holders.iter().any(|place| place.lines.start == line);
         let inside = holders.last().map_or(0..self.lines.len(), |place| place.lines.clone());
         match self.last_before(line, inside) {
+            Some(place) if place.label == "use" => words.push("below the imports".into()),
             Some(place) => words.push(format!("after `{}`", place.label)),
             None if head => {}
             None => words.push("at the top".into()),
@@ -153,8 +132,9 @@ impl<'a> Outline<'a> {
         words.join(", ")
     }
 
-    fn has(&self, wanted: &Place) -> bool {
-        self.items().any(|place| place.item == wanted.item)
+    /// Whether it holds the item of this name.
+    pub fn has(&self, item: &str) -> bool {
+        self.items().any(|place| place.item.as_deref() == Some(item))
     }
 
     /// What ends last before a line, of all that begins inside; of several the outermost.

@@ -1,6 +1,6 @@
 //! How the headings of a chapter cut the way from one program to the next.
 
-use ladder::{chapter::Chapter, steps};
+use ladder::{change::Sign, chapter::Chapter, steps, syntax::Outline};
 
 const OLD: &str = r#"// step05_small: a model
 
@@ -189,12 +189,86 @@ fn a_try_out_stands_in_the_lesson_until_the_steps_own_lines_come() {
     assert!(loader.contains(&format!("fn tryout() -> Result<()> {{\n{body}")), "{loader}");
     assert!(loader.contains("lab::run(tryout)") && loader.contains("model.size()"), "{loader}");
     assert!(!chapter.state(3).contains("\"x\"") && chapter.state(3).contains("lab::run(lesson)"));
+}
 
-    let (chapter, faults) = read(NEW, &TEXT.replace(",tryout", ",tryout,instead"));
+/// Where the hunk of this item goes, as the book says it.
+fn place(chapter: &Chapter, text: &str, item: &str) -> String {
+    let at = text.find(&format!("{{{{#hunk step06 {item}}}}}")).unwrap();
+    let typed = chapter.typed(at).unwrap();
+    let first = typed.lines.iter().find(|line| line.sign != Sign::Same).unwrap();
+    let outline = |text| Outline::of(text).unwrap();
+    outline(&typed.after).place(first.at, &outline(&typed.before))
+}
+
+#[test]
+fn a_place_is_told_in_what_has_been_typed_so_far() {
+    // In the finished program the loader stands between the model and the lesson, and the size before it.
+    let text = TEXT
+        .replace("{{#code step06 struct Loader}}", "{{#hunk step06 struct Loader}}")
+        .replace("### A list {#step06-list}", "")
+        .replace(
+            "## All together {#step06-all}",
+            "{{#hunk step06 Loader::next}}\n\n## All together {#step06-all}",
+        )
+        .replace("{{#code step06 impl Loader}}", "");
+    let (chapter, faults) = read(NEW, &text);
     assert!(faults.is_empty(), "{faults:?}");
-    let loader = chapter.state(2);
-    assert!(loader.contains(&format!("fn lesson() -> Result<()> {{\n{body}")), "{loader}");
-    assert!(!loader.contains("model.size()"), "{loader}");
+    assert_eq!(place(&chapter, &text, "consts"), "new, below the imports");
+    assert_eq!(place(&chapter, &text, "struct Loader"), "new, after `impl Model`");
+    assert_eq!(place(&chapter, &text, "Loader::next"), "new, in `impl Loader`, at the top");
+
+    // The same the other way round: what comes later is no neighbour yet.
+    let later = "## Later {#step06-later}\n\n{{#hunk step06 struct Loader}}\n\n{{#code step06 impl Loader}}\n";
+    let text = TEXT
+        .replace("{{#code step06 struct Loader}}", "")
+        .replace("{{#code step06 impl Loader}}", "");
+    let text = text.replace("let mut loader = Loader { position: 0 };\nprintln!(\"{}\", loader.next(Path::new(\"x\"))?);", "println!();") + later;
+    let (chapter, faults) = read(NEW, &text);
+    assert!(faults.is_empty(), "{faults:?}");
+    assert_eq!(place(&chapter, &text, "fn lesson"), "in `fn lesson`, after `let model`");
+    assert!(chapter.typed(text.find("{{#code").unwrap_or(0)).is_none(), "only a hunk has a place");
+}
+
+#[test]
+fn a_hunk_shows_as_new_only_what_is_typed_with_it() {
+    let text = TEXT.replace(
+        "{{#hunk step06 consts}}",
+        "{{#hunk step06 consts}}\n\n{{#hunk step06 fn lesson from \"let mut\" to \"let mut\"}}",
+    );
+    let (chapter, faults) = read(NEW, &text);
+    assert!(faults.is_empty(), "{faults:?}");
+    let typed = chapter.typed(text.rfind("{{#hunk step06 fn lesson}}").unwrap()).unwrap();
+    let lines: Vec<_> = typed.lines.iter().map(|line| (line.sign, line.text.trim())).collect();
+    assert!(lines.contains(&(Sign::Same, "let mut loader = Loader { position: 0 };")), "{lines:?}");
+    assert!(lines.contains(&(Sign::Added, "loader.next(Path::new(\"text\"))?;")), "{lines:?}");
+    assert!(!lines.iter().any(|(_, line)| line.contains("proof")), "{lines:?}");
+}
+
+#[test]
+fn a_state_is_set_as_rustfmt_sets_it() {
+    let new = NEW
+        .replace(
+            "use anyhow::{Context, Result};",
+            "use anyhow::{Context, Result};\nuse lab::{Log, plot::Plot};",
+        )
+        .replace(
+            "    let model = Model::new();\n    let mut",
+            "    let model = Model::new();\n\n    let mut",
+        )
+        .replace(
+            "Ok(text.len() as i64)\n    }\n",
+            "Ok(text.len() as i64)\n    }\n\n    fn log(&self) -> (Log, Plot) {}\n",
+        );
+    let text = TEXT.replace("{{#code step06 impl Loader}}", "{{#code step06 Loader::log}}")
+        + "\n## Next {#step06-next}\n\n{{#code step06 impl Loader}}\n";
+    let text = text.replace("```rust,tryout", "```rust,sketch");
+    let (chapter, faults) = read(&new, &text);
+    assert!(faults.is_empty(), "{faults:?}");
+    let log = chapter.state(2);
+    assert!(log.contains("impl Loader {\n    fn log"), "no empty line where a block begins: {log}");
+    assert!(log.contains("use anyhow::Result;\nuse lab::{Log, plot::Plot};\nuse std::"), "{log}");
+    // An empty line comes with what follows it.
+    assert!(chapter.state(4).contains("    }\n\n    fn log"), "{}", chapter.state(4));
 }
 
 #[test]

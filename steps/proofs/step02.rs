@@ -2,7 +2,7 @@
 
 use super::{BLOCK_SIZE, Model, N_EMBD};
 use lab::{Corpus, Log, Table};
-use tch::{Kind, Tensor, kind};
+use tch::{IndexOp, Kind, Tensor, kind};
 
 pub fn print(model: &Model, corpus: &Corpus, log: &Log) {
     let vocab_size = model.token_embedding_table.ws.size()[0];
@@ -31,7 +31,7 @@ pub fn print(model: &Model, corpus: &Corpus, log: &Log) {
 
 /// Each row becomes the mean of itself and the rows before it: (B, T, C) → (B, T, C).
 fn average_by_loop(x: &Tensor) -> Tensor {
-    let mean_to = |t| x.narrow(1, 0, t + 1).mean_dim(1, false, Kind::Float); // (B, t+1, C) → (B, C)
+    let mean_to = |t| x.i((.., ..=t)).mean_dim(1, false, Kind::Float); // (B, t+1, C) → (B, C)
     let means: Vec<Tensor> = (0..x.size()[1]).map(mean_to).collect();
     Tensor::stack(&means, 1)
 }

@@ -19,7 +19,7 @@ pub const TEXTS: [(&str, &str); 10] = [
 ];
 
 pub fn print_merge(merge: &Merge, bytes_per_token: f64) {
-    let (left, right) = (merge.of.bytes(merge.pair.0), merge.of.bytes(merge.pair.1));
+    let (left, right) = (merge.tokenizer.bytes(merge.pair.0), merge.tokenizer.bytes(merge.pair.1));
     println!(
         "{:>6} | {:>14} + {:<14} | {:>9} times | {} bytes a token",
         merge.id,

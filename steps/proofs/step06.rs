@@ -25,7 +25,7 @@ pub fn print(model: &Gpt, train: &mut DataLoader, args: &Args, log: &Log) -> Res
         );
         let ratio = (2.0 * model.config.n_layer as f64).sqrt();
         // Attention reads what the blocks before have added, so it is not exactly a factor.
-        table.near("that is less by √(2L)", ratio, plain / scaled, 0.3);
+        table.near("std unscaled over scaled: √(2L)", ratio, plain / scaled, 0.3);
     }
     table.print();
     Ok(())

@@ -50,7 +50,7 @@ fn in_both(model: &Gpt, idx: &Tensor, targets: &Tensor) -> Result<(f64, f64)> {
 /// They take turns, so that a machine that becomes slower is unjust to none.
 fn compare(device: Device, seed: u32) -> Result<()> {
     if !bf16_is_fast(device)? {
-        println!("on this hardware: no instructions for bfloat16, so no time to win with it\n");
+        println!("on this hardware: no instructions for bfloat16, so float32 is the fastest\n");
         return Ok(());
     }
     let odd = Config { vocab_size: 50_257, ..Config::new(Size::Gpt2, 50_257) };

@@ -1,21 +1,17 @@
 //! `cargo xtask check`: whether the book still tells the truth.
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-    process::ExitCode,
-    thread,
-};
+use std::{fs, path::PathBuf, process::ExitCode, thread};
 
 use anyhow::{Context, Result, ensure};
 use clap::Args;
+use ladder::record::Record;
 use rayon::{
     ThreadPoolBuilder,
     iter::{ParallelBridge, ParallelIterator},
 };
 
 use crate::{
-    compare::{Difference, Record},
+    compare::{differences, words},
     record::{self, Programs, QUICK, RECORD, RECORDED},
     runs::{self, Run},
     workspace,
@@ -103,21 +99,19 @@ impl Check {
         let outcome = programs.run(run, Some(1))?;
         let folder = run.folder(&self.recorded);
         let path = folder.join(run.compared());
-        let recorded = fs::read(&path).with_context(|| {
+        let recorded = fs::read_to_string(&path).with_context(|| {
             format!("it is not recorded yet: `cargo xtask record {}`", run.name())
         })?;
         let (recorded, now) = match run.is_tryout() {
-            true => (
-                Record::of_output(&String::from_utf8(recorded)?),
-                Record::of_output(&outcome.output),
-            ),
+            true => (words(&recorded), words(&outcome.output)),
             false => {
                 let now = outcome.file(RECORD).context("it writes no record.json")?;
-                (Record::parse(&recorded)?, Record::parse(now)?)
+                (Record::parse(&recorded)?, Record::parse(std::str::from_utf8(now)?)?)
             }
         };
-        let differences = recorded.differences(&now, rounding(run));
-        ensure!(differences.is_empty(), "{}", show(&path, &differences));
+        let differences = differences(&recorded, &now, rounding(run));
+        let path = path.strip_prefix(workspace()).unwrap_or(&path).display();
+        ensure!(differences.is_empty(), "{path}:\n{}", differences.join("\n"));
         for (name, _) in outcome.files.iter().filter(|_| run.variation.is_none()) {
             ensure!(folder.join(name).exists(), "it writes {name}, which is not recorded");
         }
@@ -125,15 +119,14 @@ impl Check {
     }
 }
 
-/// How far a run's numbers may be off because all of it is computed in bfloat16, which has 8 bits: processors
-/// with instructions for it round at other places than those without.
+/// How far a run's numbers may be off. In one that is computed in bfloat16 as a whole, which has 8 bits, processors
+/// with instructions for it round at other places than those without. One whose learning rate is to be too high makes
+/// much of the order in which sums are added: without a warm-up 0.9937 and 1.0328 nats a character with two threads
+/// and with one.
 fn rounding(run: &Run) -> f64 {
-    let in_bfloat16 = ["step08-all_bfloat16", "step10-bfloat16"];
-    if in_bfloat16.contains(&run.name()) { 0.02 } else { 0.0 }
-}
-
-fn show(path: &Path, differences: &[Difference]) -> String {
-    let path = path.strip_prefix(workspace()).unwrap_or(path).display();
-    let shown: Vec<String> = differences.iter().map(Difference::to_string).collect();
-    format!("{path}:\n{}", shown.join("\n"))
+    match run.name() {
+        "step08-all_bfloat16" | "step10-bfloat16" => 0.02,
+        "step09-no_warmup" | "step09-rates" => 0.05,
+        _ => 0.0,
+    }
 }

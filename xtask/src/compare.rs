@@ -1,133 +1,60 @@
 //! When two runs of a program are the same: when the values in their `record.json` are.
 
-use std::fmt;
+use ladder::record::{Class, Record, Value};
 
-use anyhow::{Context, Result};
-use serde::Deserialize;
-
-/// What `lab` writes of a run into `record.json`, as far as it is compared here.
-#[derive(Deserialize)]
-pub struct Record {
-    values: Vec<Value>,
+/// What a program prints that writes no record, word by word: decimal fractions may be off by a hundredth
+/// of themselves (below 1: in all), everything else is exact.
+pub fn words(output: &str) -> Record {
+    let value = |line: usize, word: usize, text: &str| {
+        let text = text.trim_matches(['(', ')', '[', ']', ',', ':', ';']);
+        let fraction = text.contains('.').then(|| text.parse::<f64>().ok()).flatten();
+        let class =
+            fraction.map(|fraction| Class::Tolerant { tolerance: 0.01 * fraction.abs().max(1.0) });
+        Value { name: format!("line {}, word {}", line + 1, word + 1), text: text.into(), class }
+    };
+    let lines = output.lines().enumerate();
+    let values = lines.flat_map(|(line, text)| {
+        let words = text.split_whitespace().enumerate();
+        words.map(|(word, text)| value(line, word, text)).collect::<Vec<_>>()
+    });
+    Record { values: values.collect() }
 }
 
-#[derive(Deserialize)]
-struct Value {
-    name: String,
-    text: String,
-    #[serde(flatten)]
-    class: Class,
+/// The values that are not as recorded, or are only recorded, or are new: each with its name in a line, and what
+/// was and what is. Measured numbers may be off by a share `rounding` of themselves (below 1: in all), if that
+/// is more than their own tolerance.
+pub fn differences(recorded: &Record, now: &Record, rounding: f64) -> Vec<String> {
+    let changed = recorded.values.iter().filter_map(|recorded| {
+        let now = now.get(&recorded.name);
+        (!is_matched(recorded, now, rounding)).then(|| difference(Some(recorded), now))
+    });
+    // What is masked may be missing: not all hardware has it.
+    let is_new = |now: &&Value| {
+        !matches!(now.class, Some(Class::Masked)) && recorded.get(&now.name).is_none()
+    };
+    let new = now.values.iter().filter(is_new);
+    changed.chain(new.map(|now| difference(None, Some(now)))).collect()
 }
 
-/// How near the same program comes on another machine.
-#[derive(Deserialize)]
-#[serde(tag = "class", rename_all = "lowercase")]
-enum Class {
-    Exact,
-    Tolerant { tolerance: f64 },
-    Masked,
-}
-
-/// A value that is not as recorded, or is only recorded, or is new.
-#[derive(Debug, PartialEq)]
-pub struct Difference {
-    name: String,
-    recorded: Option<String>,
-    now: Option<String>,
-}
-
-impl fmt::Display for Difference {
-    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        let or_none =
-            |text: &Option<String>| text.clone().unwrap_or_else(|| "(no such value)".into());
-        let (recorded, now) = (or_none(&self.recorded), or_none(&self.now));
-        write!(f, "{}\n  recorded: {recorded}\n  now:      {now}", self.name)
-    }
-}
-
-impl Record {
-    pub fn parse(json: &[u8]) -> Result<Self> {
-        serde_json::from_slice(json).context("its record.json is none of lab's")
-    }
-
-    /// What a program prints that writes no record, word by word: decimal fractions may be off by a hundredth
-    /// of themselves (below 1: in all), everything else is exact.
-    pub fn of_output(output: &str) -> Self {
-        let value = |line: usize, word: usize, text: &str| {
-            let text = text.trim_matches(['(', ')', '[', ']', ',', ':', ';']);
-            let fraction = text.contains('.').then(|| text.parse::<f64>().ok()).flatten();
-            let class = fraction.map_or(Class::Exact, |fraction| Class::Tolerant {
-                tolerance: 0.01 * fraction.abs().max(1.0),
-            });
-            Value {
-                name: format!("line {}, word {}", line + 1, word + 1),
-                text: text.into(),
-                class,
-            }
-        };
-        let lines = output.lines().enumerate();
-        let values = lines.flat_map(|(line, text)| {
-            let words = text.split_whitespace().enumerate();
-            words.map(|(word, text)| value(line, word, text)).collect::<Vec<_>>()
-        });
-        Self { values: values.collect() }
-    }
-
-    pub fn number(&self, name: &str) -> Option<f64> {
-        self.get(name)?.number()
-    }
-
-    pub fn text(&self, name: &str) -> Option<&str> {
-        Some(&self.get(name)?.text)
-    }
-
-    fn get(&self, name: &str) -> Option<&Value> {
-        self.values.iter().find(|value| value.name == name)
-    }
-
-    /// The values in which a run differs from this, the recorded one.
-    /// Measured numbers may be off by a share `rounding` of themselves (below 1: in all), if that is more than
-    /// their own tolerance.
-    pub fn differences(&self, now: &Self, rounding: f64) -> Vec<Difference> {
-        let changed = self.values.iter().filter_map(|recorded| {
-            let now = now.get(&recorded.name);
-            (!recorded.is_matched_by(now, rounding)).then(|| Difference::new(Some(recorded), now))
-        });
-        let new = now.values.iter().filter(|now| !now.is_masked() && self.get(&now.name).is_none());
-        changed.chain(new.map(|now| Difference::new(None, Some(now)))).collect()
-    }
-}
-
-impl Value {
-    /// What is masked may be missing: not all hardware has it.
-    fn is_masked(&self) -> bool {
-        matches!(self.class, Class::Masked)
-    }
-
-    fn is_matched_by(&self, now: Option<&Self>, rounding: f64) -> bool {
-        match self.class {
-            Class::Masked => true,
-            Class::Exact => now.is_some_and(|now| now.text == self.text),
-            Class::Tolerant { tolerance } => {
-                let (number, now) = (self.number(), now.and_then(Self::number));
-                number.zip(now).is_some_and(|(number, now)| {
-                    (number - now).abs() <= tolerance.max(rounding * number.abs().max(1.0))
-                })
-            }
+fn is_matched(recorded: &Value, now: Option<&Value>, rounding: f64) -> bool {
+    match recorded.class {
+        Some(Class::Masked) => true,
+        Some(Class::Exact) | None => now.is_some_and(|now| now.text == recorded.text),
+        Some(Class::Tolerant { tolerance }) => {
+            let (number, now) = (recorded.number(), now.and_then(Value::number));
+            number.zip(now).is_some_and(|(number, now)| {
+                (number - now).abs() <= tolerance.max(rounding * number.abs().max(1.0))
+            })
         }
     }
-
-    fn number(&self) -> Option<f64> {
-        self.text.replace(',', "").parse().ok()
-    }
 }
 
-impl Difference {
-    fn new(recorded: Option<&Value>, now: Option<&Value>) -> Self {
-        let name = recorded.or(now).map(|value| value.name.clone()).unwrap_or_default();
-        let text = |value: Option<&Value>| value.map(|value| value.text.clone());
-        Self { name, recorded: text(recorded), now: text(now) }
-    }
+fn difference(recorded: Option<&Value>, now: Option<&Value>) -> String {
+    let name = recorded.or(now).map_or("", |value| &value.name);
+    let text = |value: Option<&Value>| {
+        value.map_or("(no such value)".to_string(), |value| value.text.clone())
+    };
+    format!("{name}\n  recorded: {}\n  now:      {}", text(recorded), text(now))
 }
 
 #[cfg(test)]
@@ -148,10 +75,12 @@ mod tests {
     /// The names of the values that differ where the record is changed.
     fn changed(from: &str, to: &str) -> Vec<String> {
         assert!(RECORDED.contains(from), "{from}");
-        let record = |json: &str| Record::parse(json.as_bytes()).unwrap();
-        let now = record(&RECORDED.replace(from, to));
-        let differences = record(RECORDED).differences(&now, 0.0);
-        differences.into_iter().map(|difference| difference.name).collect()
+        let now = Record::parse(&RECORDED.replace(from, to)).unwrap();
+        names(differences(&Record::parse(RECORDED).unwrap(), &now, 0.0))
+    }
+
+    fn names(differences: Vec<String>) -> Vec<String> {
+        differences.iter().map(|said| said.lines().next().unwrap().into()).collect()
     }
 
     #[test]
@@ -183,11 +112,8 @@ mod tests {
 
     #[test]
     fn of_what_a_try_out_prints_only_fractions_may_be_off() {
-        let differ = |now: &str| {
-            let recorded = Record::of_output("logits [8, 128]\nloss 6.955, say");
-            let differences = recorded.differences(&Record::of_output(now), 0.0);
-            differences.into_iter().map(|difference| difference.name).collect::<Vec<_>>()
-        };
+        let recorded = words("logits [8, 128]\nloss 6.955, say");
+        let differ = |now: &str| names(differences(&recorded, &words(now), 0.0));
         assert!(differ("logits [8, 128]\nloss 6.985, say").is_empty());
         assert_eq!(differ("logits [8, 128]\nloss 7.155, say"), ["line 2, word 2"]);
         assert_eq!(differ("logits [9, 128]\nloss 6.955, say"), ["line 1, word 2"]);
@@ -196,10 +122,9 @@ mod tests {
 
     #[test]
     fn a_difference_says_what_was_and_what_is() {
-        let record = |json: &str| Record::parse(json.as_bytes()).unwrap();
-        let now = record(&RECORDED.replace("3,481", "3,482").replace("loss.verdict", "loss.mark"));
-        let said: Vec<String> =
-            record(RECORDED).differences(&now, 0.0).iter().map(Difference::to_string).collect();
+        let now = RECORDED.replace("3,481", "3,482").replace("loss.verdict", "loss.mark");
+        let now = Record::parse(&now).unwrap();
+        let said = differences(&Record::parse(RECORDED).unwrap(), &now, 0.0);
         assert_eq!(said[0], "parameters\n  recorded: 3,481\n  now:      3,482");
         assert_eq!(said[1], "loss.verdict\n  recorded: ok\n  now:      (no such value)");
         assert_eq!(said[2], "loss.mark\n  recorded: (no such value)\n  now:      ok");

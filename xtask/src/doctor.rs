@@ -3,7 +3,6 @@
 use std::{
     env,
     ffi::OsStr,
-    fs,
     path::{Path, PathBuf},
     process::{Command, ExitCode, Stdio},
     thread,
@@ -14,8 +13,10 @@ use clap::Args;
 
 use crate::{
     libtorch::{self, Fault},
+    machine::{self, first_line},
     own_libtorch,
     setup::has_mps,
+    variations::cargo_program,
     workspace,
 };
 
@@ -101,12 +102,10 @@ fn healthy(rows: &[Row]) -> bool {
 fn rustc() -> Row {
     const NEEDED: &str = env!("CARGO_PKG_RUST_VERSION");
     let advice = "install Rust from https://rustup.rs, or `rustup update`";
-    let rustc = env::var("RUSTC").unwrap_or_else(|_| "rustc".into());
-    let Some(version) = first_line(Command::new(rustc).arg("--version")) else {
+    let Some(number) = machine::rustc() else {
         return Row::bad("rustc", "there is none").advise(advice);
     };
-    let number = version.split(' ').nth(1).unwrap_or_default();
-    if minor(number) < minor(NEEDED) {
+    if minor(&number) < minor(NEEDED) {
         let finding = format!("{number} is too old, {NEEDED} is needed");
         return Row::bad("rustc", finding).advise(advice);
     }
@@ -279,15 +278,8 @@ fn vector_units() -> Row {
     Row::good("vector instructions", row)
 }
 
-/// Linux says it in a file; elsewhere we do not know.
 fn memory() -> Row {
-    let meminfo = fs::read_to_string("/proc/meminfo").unwrap_or_default();
-    let gibibytes = |name: &str| -> Option<f64> {
-        let line = meminfo.lines().find_map(|line| line.strip_prefix(name))?;
-        let kibibytes: f64 = line.trim_end_matches("kB").trim().parse().ok()?;
-        Some(kibibytes / 1024.0 / 1024.0)
-    };
-    match (gibibytes("MemAvailable:"), gibibytes("MemTotal:")) {
+    match (machine::memory("MemAvailable"), machine::memory("MemTotal")) {
         (Some(free), Some(all)) => {
             Row::good("memory", format!("{free:.1} GiB free of {all:.1} GiB"))
         }
@@ -298,7 +290,7 @@ fn memory() -> Row {
 /// Builds and runs the probe program, `tch-ext/examples/probe.rs`, and reports what it finds.
 fn probe(folder: &Path) -> Vec<Row> {
     println!("    building and running the probe (some minutes the first time)");
-    let mut probe = Command::new(env::var("CARGO").unwrap_or_else(|_| "cargo".into()));
+    let mut probe = Command::new(cargo_program());
     probe.args(["run", "--package", "tch-ext", "--example", "probe"]);
     let output = match probe.current_dir(workspace()).stderr(Stdio::inherit()).output() {
         Ok(output) => output,
@@ -349,11 +341,4 @@ fn cuda(folder: &Path, said: &[(&str, &str)]) -> Row {
     }
     Row::good("CUDA", "linked, not available: the driver is there and shows no GPU")
         .advise("run `nvidia-smi`, look at CUDA_VISIBLE_DEVICES, and update the driver for CUDA 13")
-}
-
-/// The first line that a command prints, if it runs and succeeds.
-fn first_line(command: &mut Command) -> Option<String> {
-    let output = command.output().ok().filter(|output| output.status.success())?;
-    let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    text.lines().next().map(str::to_string)
 }

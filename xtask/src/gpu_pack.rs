@@ -15,8 +15,7 @@ use serde_json::json;
 
 use crate::{
     git::Git,
-    libtorch, own_libtorch,
-    record::rustc,
+    libtorch, machine, own_libtorch,
     setup::remove,
     variations::{cargo_program, target_folder},
     workspace,
@@ -121,7 +120,7 @@ impl GpuPack {
             "date": now,
             "libtorch": libtorch::VERSION,
             "cuda": !self.cpu,
-            "rustc": rustc(),
+            "rustc": machine::rustc(),
         }))
     }
 }

@@ -8,6 +8,7 @@ mod edition;
 mod git;
 mod gpu_pack;
 mod lecture;
+mod machine;
 mod propagate;
 mod readme;
 mod record;
@@ -21,9 +22,9 @@ mod variations;
 mod libtorch;
 
 use std::{
-    env,
+    env, panic,
     path::{Path, PathBuf},
-    process::ExitCode,
+    process::{self, ExitCode},
 };
 
 use anyhow::Result;
@@ -47,6 +48,7 @@ enum Command {
 }
 
 fn main() -> ExitCode {
+    end_quietly_when_nobody_reads();
     match run(Command::parse()) {
         Ok(code) => code,
         Err(error) => {
@@ -70,6 +72,19 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Book(book) => book.run(),
         Command::GpuPack(pack) => pack.run().map(|()| ExitCode::SUCCESS),
     }
+}
+
+/// `println!` panics when, say, `head` has read enough. Other programs on Unix end without a word then, by the
+/// signal SIGPIPE, and a shell sees 128 and the signal's number.
+fn end_quietly_when_nobody_reads() {
+    let usual = panic::take_hook();
+    panic::set_hook(Box::new(move |panic| {
+        let why = panic.payload().downcast_ref::<String>();
+        if why.is_some_and(|why| why.starts_with("failed printing to stdout: Broken pipe")) {
+            process::exit(128 + 13);
+        }
+        usual(panic);
+    }));
 }
 
 /// The repository's root folder.

@@ -34,7 +34,7 @@ impl Propagate {
     pub fn run(self) -> Result<()> {
         let git = Git::here()?;
         let base = Tree::of(&git, &self.base)?;
-        let steps = steps_in(git.root())?;
+        let steps = steps::in_folder(git.root())?;
         let first = self.place_in(&steps)?;
         Propagation { root: git.root(), base, revision: &self.base }.run(&steps[first..])
     }
@@ -48,14 +48,6 @@ impl Propagate {
             format!("there is no step {}: give one of {}", self.step, names.join(", "))
         })
     }
-}
-
-/// The steps of the working tree.
-pub fn steps_in(root: &Path) -> Result<Vec<Step>> {
-    let entries = fs::read_dir(root.join("steps")).context("there is no folder steps")?;
-    let names = entries.flatten().filter_map(|entry| entry.file_name().into_string().ok());
-    let paths: Vec<String> = names.map(|name| format!("steps/{name}")).collect();
-    Ok(steps::among(paths.iter().map(String::as_str)))
 }
 
 struct Propagation<'a> {

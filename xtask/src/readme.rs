@@ -4,9 +4,9 @@ use std::{fs, path::Path};
 
 use anyhow::{Context, Result, ensure};
 use clap::Args;
+use ladder::record::Record;
 
 use crate::{
-    compare::Record,
     record::{RECORD, RECORDED},
     workspace,
 };
@@ -50,14 +50,16 @@ fn row(line: &str, record: &Path) -> Result<String> {
     let &[_, step, about, _, _, _] = cells.as_slice() else {
         anyhow::bail!("it should have four cells: {line}");
     };
-    let record = Record::parse(&fs::read(record).context("the step is not recorded")?)?;
+    let record = fs::read_to_string(record).context("the step is not recorded")?;
+    let record = Record::parse(&record)?;
+    let number = |name: &str| record.get(name)?.number();
     let mut row = format!("| {step} | {about} |");
-    match record.number("val_nats_per_char") {
+    match number("val_nats_per_char") {
         Some(loss) => row += &format!(" {loss:.3} |"),
         None => return Ok(row + " | |"),
     }
-    match (record.text("steps"), record.number("ms_per_step")) {
-        (Some(steps), Some(ms)) => row += &format!(" {steps} × {ms:.1} ms |"),
+    match (record.get("steps"), number("ms_per_step")) {
+        (Some(steps), Some(ms)) => row += &format!(" {} × {ms:.1} ms |", steps.text),
         _ => row += " untrained |",
     }
     ensure!(row.split('|').count() == cells.len(), "a cell of it has a `|`");

@@ -5,7 +5,6 @@ use std::{
     env, fs,
     io::Write,
     path::{Path, PathBuf},
-    process::Command,
     thread,
     time::SystemTime,
 };
@@ -15,7 +14,7 @@ use clap::Args;
 use toml_edit::{Array, DocumentMut, value};
 
 use crate::{
-    libtorch,
+    libtorch, machine,
     runs::{self, Outcome, Run},
     variations, workspace,
 };
@@ -114,13 +113,10 @@ pub struct Programs {
 impl Programs {
     pub fn build(runs: &[Run]) -> Result<Self> {
         let steps = variations::build_steps()?;
-        let patched = runs.iter().filter_map(|run| {
-            let variation = run.variation.as_ref()?;
-            Some((run.step.program(), variation))
-        });
-        let patched: Vec<_> = patched.collect();
+        let others = runs.iter().filter_map(|run| Some(run.variation.as_ref()?.of(&run.step)));
+        let others: Vec<_> = others.collect::<Result<_>>()?;
         let variations =
-            if patched.is_empty() { steps.clone() } else { variations::build(&patched)? };
+            if others.is_empty() { steps.clone() } else { variations::build(&others)? };
         Ok(Self { steps, variations })
     }
 
@@ -148,36 +144,15 @@ fn circumstances(run: &Run, outcome: &Outcome) -> String {
     toml["args"] = value(Array::from_iter(run.args()));
     toml["seed"] = value(SEED);
     toml["device"] = value("cpu");
-    toml["cpu"] = value(proc("cpuinfo", "model name").unwrap_or_else(unknown));
+    toml["cpu"] = value(machine::proc("cpuinfo", "model name").unwrap_or_else(unknown));
     toml["cores"] = value(thread::available_parallelism().map_or(0, |cores| cores.get() as i64));
-    toml["ram_gib"] = value(ram_gib().unwrap_or(0));
+    toml["ram_gib"] = value(machine::memory("MemTotal").unwrap_or(0.0).round() as i64);
     toml["system"] = value(format!("{} {}", env::consts::OS, env::consts::ARCH));
-    toml["rustc"] = value(rustc().unwrap_or_else(unknown));
+    toml["rustc"] = value(machine::rustc().unwrap_or_else(unknown));
     toml["libtorch"] = value(libtorch::VERSION);
     toml["date"] = value(&now[..10]);
     toml["seconds"] = value((outcome.seconds * 10.0).round() / 10.0);
     toml.to_string()
-}
-
-/// A value from one of Linux's files about the machine; elsewhere we do not know.
-fn proc(file: &str, name: &str) -> Option<String> {
-    let text = fs::read_to_string(Path::new("/proc").join(file)).ok()?;
-    let value =
-        text.lines().find_map(|line| line.strip_prefix(name)?.trim_start().strip_prefix(':'));
-    value.map(|value| value.trim().to_string())
-}
-
-fn ram_gib() -> Option<i64> {
-    let kib: f64 = proc("meminfo", "MemTotal")?.strip_suffix("kB")?.trim().parse().ok()?;
-    Some((kib / 1024.0 / 1024.0).round() as i64)
-}
-
-/// The compiler's version.
-pub fn rustc() -> Option<String> {
-    let rustc = env::var("RUSTC").unwrap_or_else(|_| "rustc".into());
-    let output = Command::new(rustc).arg("--version").output().ok()?;
-    let version = String::from_utf8(output.stdout).ok()?;
-    Some(version.split(' ').nth(1)?.to_string())
 }
 
 /// Writes a record, each file whole or not at all, and removes what an earlier one has left there.

@@ -159,13 +159,11 @@ fn files_in(folder: &Path) -> Result<Vec<(String, Vec<u8>)>> {
 
 /// Every run, in the order of the steps, each followed by its variations and the try-outs of its chapter.
 pub fn all() -> Result<Vec<Run>> {
-    let mut patches = paths_in("steps/patches")?;
-    patches.sort();
     let mut runs = Vec::new();
     for (step, chapter) in sections::of_working_tree(workspace(), |_| true)? {
         runs.push(Run::new(&step, None));
-        for path in patches.iter().filter(|path| step.has_patch(path)) {
-            runs.push(Run::new(&step, Some(Variation::read(path)?)));
+        for path in step.patches(workspace()) {
+            runs.push(Run::new(&step, Some(Variation::read(&path)?)));
         }
         for (i, section) in chapter.sections.iter().enumerate() {
             if section.tryout.is_some() {
@@ -195,14 +193,4 @@ pub fn named(names: &[String]) -> Result<Vec<Run>> {
         runs.retain(|run| names.iter().any(|name| is_meant(run, name)));
     }
     Ok(runs)
-}
-
-/// The files in a folder of the repository, as paths from the repository's root.
-fn paths_in(folder: &str) -> Result<Vec<String>> {
-    let entries = match fs::read_dir(workspace().join(folder)) {
-        Ok(entries) => entries,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(error) => return Err(error).with_context(|| format!("cannot read {folder}")),
-    };
-    entries.map(|entry| Ok(format!("{folder}/{}", entry?.file_name().to_string_lossy()))).collect()
 }

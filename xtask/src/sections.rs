@@ -1,16 +1,22 @@
 //! `cargo xtask sections`: how the chapters cut the steps into commits.
 
 use std::{
-    fs,
+    env, fs,
     path::Path,
     process::{Command, ExitCode},
 };
 
 use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
-use ladder::{chapter::Chapter, steps::Step};
+use ladder::{
+    chapter::Chapter,
+    steps::{self, Step},
+};
 
-use crate::{propagate, variations, workspace};
+use crate::{
+    variations::{self, Program},
+    workspace,
+};
 
 /// List the sections of the chapters, each of which is a commit of the lecture
 ///
@@ -29,14 +35,14 @@ pub struct Sections {
     #[arg(long, value_name = "SLUG")]
     run: Option<String>,
 
-    /// Compile the program after each section
+    /// Compile the program after each section, and hold it against rustfmt
     #[arg(long)]
     check: bool,
 }
 
 impl Sections {
     pub fn run(&self) -> Result<ExitCode> {
-        let steps = propagate::steps_in(workspace())?;
+        let steps = steps::in_folder(workspace())?;
         for name in &self.names {
             let known = steps.iter().any(|step| is_called(step, name));
             ensure!(known, "there is no step {name}: `cargo xtask sections` lists them all");
@@ -50,7 +56,9 @@ impl Sections {
             return Ok(ExitCode::SUCCESS);
         }
         if let Some(slug) = &self.run {
-            let program = variations::build_program(slug, &program_after(&chapters, slug)?)?;
+            let program = Program::unfinished(slug, &program_after(&chapters, slug)?);
+            let program = variations::build(&[program])?.join(slug);
+            let program = program.with_extension(env::consts::EXE_EXTENSION);
             let status = Command::new(program).status().context("it does not run")?;
             return Ok(if status.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE });
         }
@@ -78,7 +86,9 @@ impl Sections {
             );
         }
         if self.check {
-            variations::check(&programs(&chapters))?;
+            let programs = programs(&chapters);
+            let unfinished = programs.iter().map(|(name, text)| Program::unfinished(name, text));
+            variations::check(&unfinished.collect::<Vec<_>>())?;
         }
         Ok(ExitCode::SUCCESS)
     }
@@ -118,7 +128,7 @@ pub fn of_working_tree(
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error).with_context(|| path.to_string()),
     };
-    chapters(&propagate::steps_in(root)?, is_meant, read)
+    chapters(&steps::in_folder(root)?, is_meant, read)
 }
 
 /// The chapters of those steps that are meant, cut into sections. `read` reads a file of the repository, if it

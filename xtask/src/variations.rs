@@ -15,10 +15,9 @@ use std::{
 };
 
 use anyhow::{Context, Result, anyhow, ensure};
+use ladder::{patch, steps::Step};
 use regex::Regex;
 use toml_edit::{ArrayOfTables, DocumentMut, Table, value};
-
-use ladder::steps::Step;
 
 use crate::workspace;
 
@@ -37,7 +36,7 @@ pub struct Variation {
 }
 
 impl Variation {
-    /// Reads a patch's header, which is what stands before its first file:
+    /// Reads a patch's head:
     ///
     /// ```text
     /// Title: A head that sees the future
@@ -46,25 +45,18 @@ impl Variation {
     /// Shows: step +300 .* val 0\.
     /// ```
     pub fn read(path: &str) -> Result<Self> {
-        let text = fs::read_to_string(workspace().join(path))
-            .with_context(|| format!("cannot read {path}"))?;
-        Self::parse(path, &text).with_context(|| path.to_string())
+        Self::parse(path, &read(path)?).with_context(|| path.to_string())
     }
 
     fn parse(path: &str, text: &str) -> Result<Self> {
-        let header = text.lines().take_while(|line| !line.starts_with("--- "));
-        let header: Vec<&str> = header.take_while(|line| !line.starts_with("diff ")).collect();
-        let all = |name: &'static str| {
-            header.iter().filter_map(move |line| Some(line.strip_prefix(name)?.trim()))
-        };
-        let first = |name| all(name).next().filter(|value| !value.is_empty());
+        let first = |name| patch::said(text, name).next().filter(|value| !value.is_empty());
         first("Title:").context("its header lacks a line `Title: …`")?;
         let kind = first("Kind:").context("its header lacks a line `Kind: break` or `solution`")?;
         ensure!(
             ["break", "solution"].contains(&kind),
             "Kind is `break` or `solution`, not `{kind}`"
         );
-        let shows: Result<Vec<Regex>, _> = all("Shows:").map(Regex::new).collect();
+        let shows: Result<Vec<Regex>, _> = patch::said(text, "Shows:").map(Regex::new).collect();
         let shows = shows.context("what stands after Shows: is no regular expression")?;
         ensure!(!shows.is_empty(), "its header lacks a line `Shows: …`");
         let name = Path::new(path).file_stem().expect("the path of a patch");
@@ -100,68 +92,41 @@ impl Variation {
         Ok(())
     }
 
-    /// Puts the patched steps into the folder `to`, without touching files that are so already:
-    /// cargo rebuilds what is newer than its program.
-    fn write(&self, to: &Path) -> Result<()> {
+    /// What it makes of its step.
+    pub fn of(&self, step: &Step) -> Result<Program> {
         if let Some(program) = &self.program {
-            fs::create_dir_all(to)?;
-            let name = Path::new(&self.path).file_name().context("the path of a program")?;
-            return write_new(&to.join(name), unfinished(program).as_bytes());
+            return Ok(Program::unfinished(&self.name, program));
         }
-        let copy = tempfile::tempdir().context("cannot make a temporary folder")?;
-        copy_new(&workspace().join("steps"), &copy.path().join("steps"))?;
-        let patch = workspace().join(&self.path);
-        let applied = Command::new("git")
-            .args(["apply", "--whitespace=nowarn"])
-            .arg(patch)
-            .current_dir(copy.path())
-            // git must not take a repository around the folder for the one to patch.
-            .env("GIT_CEILING_DIRECTORIES", copy.path().parent().unwrap_or(Path::new("/")))
-            .env_remove("GIT_DIR")
-            .env_remove("GIT_INDEX_FILE")
-            .env_remove("GIT_WORK_TREE")
-            .output()
-            .context("cannot run git")?;
-        ensure!(
-            applied.status.success(),
-            "{} does not apply to the step as it is now (git says: {}): carry it forward with \
-             `cargo xtask propagate`, or make it anew",
-            self.path,
-            String::from_utf8_lossy(&applied.stderr).trim().replace('\n', "; ")
-        );
-        copy_new(&copy.path().join("steps"), to)
+        let mut changed = patch::apply(&self.path, &read(&self.path)?, read)?;
+        for path in [step.program(), step.proof()] {
+            if !changed.iter().any(|file| file.0 == path) {
+                let text = read(&path)?;
+                changed.push((path, text));
+            }
+        }
+        Ok(Program { name: self.name.clone(), main: step.program(), files: changed })
     }
 }
 
-/// Copies what lies in a folder and in folders in it, except files that are the same there.
-fn copy_new(from: &Path, to: &Path) -> Result<()> {
-    let copy = || -> Result<()> {
-        fs::create_dir_all(to)?;
-        for entry in fs::read_dir(from)? {
-            let (from, to) = {
-                let entry = entry?;
-                (entry.path(), to.join(entry.file_name()))
-            };
-            if from.is_dir() {
-                copy_new(&from, &to)?;
-            } else {
-                write_new(&to, &fs::read(&from)?)?;
-            }
-        }
-        Ok(())
-    };
-    copy().with_context(|| format!("cannot copy {} to {}", from.display(), to.display()))
+fn read(path: &str) -> Result<String> {
+    fs::read_to_string(workspace().join(path)).with_context(|| format!("cannot read {path}"))
 }
 
-/// The program, told not to mind the functions that nothing calls before the step is whole.
-fn unfinished(program: &str) -> String {
-    format!("#![allow(dead_code)]\n{program}")
+/// A program that is no step.
+pub struct Program {
+    pub name: String,
+    /// The file that it begins in.
+    main: String,
+    /// All its files, by their paths, and what is in them.
+    files: Vec<(String, String)>,
 }
 
-fn write_new(path: &Path, content: &[u8]) -> Result<()> {
-    match fs::read(path) {
-        Ok(old) if old == content => Ok(()),
-        _ => Ok(fs::write(path, content)?),
+impl Program {
+    /// A step that is not whole yet, and may have functions that nothing calls.
+    pub fn unfinished(name: &str, text: &str) -> Self {
+        let main = "lesson.rs".to_string();
+        let text = format!("#![allow(dead_code)]\n{text}");
+        Self { name: name.into(), files: vec![(main.clone(), text)], main }
     }
 }
 
@@ -172,37 +137,25 @@ pub fn build_steps() -> Result<PathBuf> {
     Ok(target.join("debug"))
 }
 
-/// Builds variations of `(program of the step, variation)` and returns the folder of their programs,
-/// which are named as the variations are.
-pub fn build(variations: &[(String, &Variation)]) -> Result<PathBuf> {
-    let double = Double::open("variations")?;
-    let mut programs = Vec::new();
-    for (program, variation) in variations {
-        variation.write(&double.folder.join(&variation.name))?;
-        // Of steps/step02_attention.rs now step02-no_mask/step02_attention.rs
-        let path = program.replacen("steps", &variation.name, 1);
-        programs.push((variation.name.as_str(), path));
-    }
-    double.cargo("build", &programs)
+/// Builds programs and returns the folder where they are, under their names.
+pub fn build(programs: &[Program]) -> Result<PathBuf> {
+    let double = Double::with(programs)?;
+    double.cargo("build")?;
+    Ok(double.target.join("debug"))
 }
 
-/// Compiles programs, each with its name, as far as to find all errors.
-pub fn check(programs: &[(String, String)]) -> Result<()> {
-    let double = Double::open(SECTIONS)?;
-    double.cargo("check", &double.written(programs)?)?;
+/// Compiles programs as far as to find all errors, and holds them against rustfmt.
+pub fn check(programs: &[Program]) -> Result<()> {
+    let double = Double::with(programs)?;
+    double.cargo("check")?;
+    let mut rustfmt = Command::new("rustfmt");
+    rustfmt.args(["--check", "--edition=2024", "--config-path"]).arg(workspace());
+    rustfmt
+        .args(programs.iter().map(|program| double.folder.join(&program.name).join(&program.main)));
+    let status = rustfmt.status().context("cannot run rustfmt")?;
+    ensure!(status.success(), "rustfmt would have them otherwise: read what it says above");
     Ok(())
 }
-
-/// Builds one program, and returns where it is.
-pub fn build_program(name: &str, program: &str) -> Result<PathBuf> {
-    let double = Double::open(SECTIONS)?;
-    let program = [(name.to_string(), program.to_string())];
-    let folder = double.cargo("build", &double.written(&program)?)?;
-    Ok(folder.join(name).with_extension(env::consts::EXE_EXTENSION))
-}
-
-/// The double whose programs are those of the lecture.
-const SECTIONS: &str = "sections";
 
 /// A double of this workspace, with other programs. Until it is dropped, no one else has it.
 struct Double {
@@ -212,53 +165,54 @@ struct Double {
 }
 
 impl Double {
-    fn open(name: &str) -> Result<Self> {
+    fn with(programs: &[Program]) -> Result<Self> {
         let target = target_folder()?;
-        let folder = target.join(name);
+        let folder = target.join("variations");
         fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
         let lock = File::create(folder.join(".lock"))?;
         lock.lock()?;
-        Ok(Self { folder, target, _lock: lock })
-    }
 
-    /// Writes programs into it, each with its name, and returns them as [`cargo`](Self::cargo) takes them.
-    fn written<'a>(&self, programs: &'a [(String, String)]) -> Result<Vec<(&'a str, String)>> {
-        let mut written = Vec::new();
-        for (name, program) in programs {
-            let path = format!("{name}.rs");
-            write_new(&self.folder.join(&path), unfinished(program).as_bytes())?;
-            written.push((name.as_str(), path));
-        }
-        Ok(written)
-    }
-
-    /// Lets cargo build or check the programs, by name and path, and returns the folder where it puts them.
-    fn cargo(&self, command: &str, programs: &[(&str, String)]) -> Result<PathBuf> {
+        let mut manifest: DocumentMut = read("Cargo.toml")?.parse().context("Cargo.toml")?;
         let mut bins = ArrayOfTables::new();
-        for (name, path) in programs {
+        for Program { name, main, files } in programs {
+            for (path, text) in files {
+                write_new(&folder.join(name).join(path), text)?;
+            }
             let mut bin = Table::new();
-            bin["name"] = value(*name);
-            bin["path"] = value(path);
+            bin["name"] = value(name);
+            bin["path"] = value(format!("{name}/{main}"));
             bin["test"] = value(false);
             bins.push(bin);
         }
-        let root = fs::read_to_string(workspace().join("Cargo.toml"))?;
-        let mut manifest: DocumentMut = root.parse().context("Cargo.toml")?;
         manifest["bin"] = bins.into();
-        let folder = &self.folder;
-        link_root(folder).with_context(|| format!("cannot write {}", folder.display()))?;
-        write_new(&folder.join("Cargo.toml"), manifest.to_string().as_bytes())?;
+        link_root(&folder).with_context(|| format!("cannot write {}", folder.display()))?;
+        write_new(&folder.join("Cargo.toml"), &manifest.to_string())?;
+        Ok(Self { folder, target, _lock: lock })
+    }
+
+    fn cargo(&self, command: &str) -> Result<()> {
         cargo(&[
             command.as_ref(),
             "--package=lab".as_ref(),
             "--bins".as_ref(),
             "--manifest-path".as_ref(),
-            folder.join("Cargo.toml").as_os_str(),
+            self.folder.join("Cargo.toml").as_os_str(),
             "--target-dir".as_ref(),
             self.target.as_os_str(),
-        ])?;
-        Ok(self.target.join("debug"))
+        ])
     }
+}
+
+/// Writes a file, but does not touch one that is so already: cargo rebuilds what is newer than its program.
+fn write_new(path: &Path, content: &str) -> Result<()> {
+    if fs::read(path).is_ok_and(|old| old == content.as_bytes()) {
+        return Ok(());
+    }
+    let write = || -> std::io::Result<()> {
+        fs::create_dir_all(path.parent().expect("a file in a folder"))?;
+        fs::write(path, content)
+    };
+    write().with_context(|| format!("cannot write {}", path.display()))
 }
 
 /// Links all that the repository's root holds, but for its manifest, into the folder `double`.
@@ -305,6 +259,8 @@ pub fn cargo_program() -> String {
 
 #[cfg(test)]
 mod tests {
+    use ladder::steps;
+
     use super::*;
 
     const PATCH: &str = "\
@@ -351,15 +307,16 @@ Shows: ok$
     }
 
     #[test]
-    fn a_patch_that_does_not_apply_says_so_and_touches_nothing() {
+    fn a_patch_that_does_not_apply_says_so() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("step00-small.patch");
         fs::write(&path, PATCH).unwrap();
+        let step = steps::among(["steps/step00_tensors.rs"]).remove(0);
         let variation = Variation::read(path.to_str().unwrap()).unwrap();
-        let to = folder.path().join("applied");
-        let why = variation.write(&to).unwrap_err().to_string();
-        assert!(why.contains("step00-small.patch does not apply"), "{why}");
-        assert!(why.contains("steps/step00_tensors.rs"), "{why}");
-        assert!(!to.exists());
+        let why = variation.of(&step).err().unwrap().to_string();
+        assert!(
+            why.contains("step00-small.patch does not apply to steps/step00_tensors.rs"),
+            "{why}"
+        );
     }
 }

@@ -5,7 +5,7 @@ mod repository;
 use std::{
     fs,
     path::Path,
-    process::{Command, Output},
+    process::{Command, Output, Stdio},
 };
 
 use ladder::steps;
@@ -89,6 +89,19 @@ fn a_section_is_small_and_its_commit_is_the_lesson() {
     assert!(changed.len() >= SECTIONS, "{} sections", changed.len());
     let (median, most) = (changed[changed.len() / 2], changed[changed.len() * 9 / 10]);
     assert!(median <= MEDIAN && most <= NINE_IN_TEN, "median {median}, nine in ten {most}");
+}
+
+/// As with `cargo xtask sections | head`.
+#[test]
+#[cfg(unix)]
+fn when_nobody_reads_any_more_it_ends_without_a_word() {
+    let mut sections = Command::new(env!("CARGO_BIN_EXE_xtask"));
+    let sections = sections.arg("sections").stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut sections = sections.spawn().unwrap();
+    drop(sections.stdout.take());
+    let output = sections.wait_with_output().unwrap();
+    assert_eq!(String::from_utf8_lossy(&output.stderr), "");
+    assert_eq!(output.status.code(), Some(141));
 }
 
 #[test]

@@ -6,9 +6,9 @@ use pulldown_cmark::{CodeBlockKind, Event, Tag};
 
 use anyhow::Result;
 use ladder::{
-    chapter::{Chapter, Shown},
-    directive::{self, Directive, Found},
-    steps,
+    chapter::{Chapter, Fault, Shown},
+    directive::{self, Found},
+    steps::{self, Step},
 };
 
 use crate::{
@@ -34,13 +34,23 @@ fn unbroken(text: &str, formula: &Range<usize>, mathml: &str) -> (Range<usize>, 
 pub fn fill(text: &str, library: &Library, file: &Path) -> (String, Vec<String>) {
     let found = directive::find(text);
     let parts = Parts::of(&without(text, &found));
-    let mut edits = Vec::new();
+    let (cut, faults) = match cut(text, library, file) {
+        Ok(Some((step, chapter, faults))) => (Some((step, chapter)), faults),
+        Ok(None) => (None, Vec::new()),
+        Err(why) => (None, vec![Fault { line: 1, what: format!("{why:#}") }]),
+    };
+    let mut edits = cut.as_ref().map_or(Vec::new(), |(step, chapter)| tags(step, chapter, text));
     let mut failures = parts.typed_rust();
     failures.extend(unpaired(text, &found));
 
     for Found { range, directive } in &found {
         let filled = match directive {
-            Some(directive) => filled(directive, text, range, &parts, library),
+            Some(directive) => {
+                let chapter = cut.as_ref().map(|(_, chapter)| chapter);
+                expand::expand(directive, library, chapter, range.start)
+                    .map_err(|error| format!("{error:#}"))
+                    .and_then(|filled| placed(filled, text, range, &parts))
+            }
             None => {
                 Err("this does not read as a directive: {{#name words \"quoted words\"}}".into())
             }
@@ -60,27 +70,22 @@ pub fn fill(text: &str, library: &Library, file: &Path) -> (String, Vec<String>)
     failures.sort();
     let line = |at: usize| text[..at].matches('\n').count() + 1;
     let failures = failures.iter().map(|(at, what, why)| format!("{}: {what}: {why}", line(*at)));
-    let mut failures: Vec<String> = failures.collect();
-    match sections(text, library, file) {
-        Ok((tags, faults)) => {
-            edits.extend(tags);
-            failures.extend(faults);
-        }
-        Err(why) => failures.push(format!("1: {why:#}")),
-    }
-    (apply(text, edits), failures)
+    let faults = faults.iter().map(|fault| format!("{}: {}", fault.line, fault.what));
+    (apply(text, edits), failures.chain(faults).collect())
 }
 
-/// Where a heading begins a section, and what is said below it; and what is wrong with the sections.
-type Tags = Vec<(Range<usize>, String)>;
-
-/// Below each heading that begins a section, the tag of its commit.
-fn sections(text: &str, library: &Library, file: &Path) -> Result<(Tags, Vec<String>)> {
+/// A step's chapter, cut into the sections of the lecture, and what is wrong with them.
+fn cut(text: &str, library: &Library, file: &Path) -> Result<Option<(Step, Chapter, Vec<Fault>)>> {
     let name = file.file_stem().map(|stem| format!("steps/{}.rs", stem.to_string_lossy()));
-    let Some(step) = steps::among(name.as_deref()).pop() else { return Ok(Default::default()) };
+    let Some(step) = steps::among(name.as_deref()).pop() else { return Ok(None) };
     let new = library.source(step.key())?.text;
     let old = library.grown_from(step.key(), &new)?;
     let (chapter, faults) = Chapter::read(&step, &old, &new, text)?;
+    Ok(Some((step, chapter, faults)))
+}
+
+/// Below each heading that begins a section, the tag of its commit.
+fn tags(step: &Step, chapter: &Chapter, text: &str) -> Vec<(Range<usize>, String)> {
     let tags = chapter.sections.iter().enumerate().map(|(i, section)| {
         let end = section.at + text[section.at..].find('\n').unwrap_or(0);
         let state = match chapter.shown(i + 1) {
@@ -91,8 +96,7 @@ fn sections(text: &str, library: &Library, file: &Path) -> Result<(Tags, Vec<Str
         let tag = html::tag(&section.slug, &step.name, state);
         (end..end, format!("\n\n{tag}"))
     });
-    let faults = faults.into_iter().map(|fault| format!("{}: {}", fault.line, fault.what));
-    Ok((tags.collect(), faults.collect()))
+    tags.collect()
 }
 
 /// Folds that have no end, ends that have no fold, and folds within folds.
@@ -138,24 +142,23 @@ fn without(text: &str, found: &[Found]) -> String {
     text
 }
 
-/// What fills a directive, if it may stand where it stands.
-fn filled(
-    directive: &Directive,
+/// What a directive becomes, if it may stand where it stands.
+fn placed(
+    filled: Filled,
     text: &str,
     range: &Range<usize>,
     parts: &Parts,
-    library: &Library,
 ) -> Result<String, String> {
     if parts.formulas.iter().any(|(formula, ..)| formula.contains(&range.start)) {
         return Err("it stands inside a formula; end the formula before it".into());
     }
     let in_code = parts.code.iter().any(|code| code.contains(&range.start));
-    match expand::expand(directive, library).map_err(|error| format!("{error:#}"))? {
+    match filled {
         Filled::Text(text) => Ok(text),
         _ if in_code => Err("it cannot stand inside code".into()),
         Filled::Link { title, path } => Ok(format!("[{title}]({path})")),
-        Filled::Blocks(_) if !alone(text, range) => Err("it has to stand alone on its line".into()),
-        Filled::Blocks(blocks) => Ok(set_apart(&html::blocks(&blocks), text, range)),
+        Filled::Block(_) if !alone(text, range) => Err("it has to stand alone on its line".into()),
+        Filled::Block(html) => Ok(set_apart(&html, text, range)),
     }
 }
 

@@ -1,15 +1,17 @@
 //! Each directive by its name: what stands in its place.
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 
 use ladder::{
+    change,
+    chapter::{self, Chapter, Typed},
     directive::{Directive, Excerpt, Words},
-    syntax::Outline,
+    patch,
+    steps::split_header,
 };
 
 use crate::{
-    block::Block,
-    hunk, patch, picture, recorded,
+    html, hunk, picture, recorded,
     source::{self, Library},
 };
 
@@ -19,146 +21,144 @@ pub enum Filled {
     Text(String),
     /// A mention of another page within a line.
     Link { title: String, path: String },
-    /// What stands on its own.
-    Blocks(Vec<Block>),
+    /// HTML that stands on its own.
+    Block(String),
 }
 
-/// What stands in the place of a directive.
-pub fn expand(directive: &Directive, library: &Library) -> Result<Filled> {
+/// What stands in the place of a directive, which stands at the place `at` of its chapter.
+pub fn expand(
+    directive: &Directive,
+    library: &Library,
+    chapter: Option<&Chapter>,
+    at: usize,
+) -> Result<Filled> {
     let mut words = directive.words();
     let words = &mut words;
-    match directive.name.as_str() {
-        "code" => code(library, words).map(one),
-        "hunk" => hunk(library, words).map(Filled::Blocks),
-        "diff" => diff(library, words).map(one),
-        "output" => output(library, words).map(one),
-        "plot" => plot(library, words).map(one),
-        "picture" => picture(library, words).map(one),
-        "patch" => patch(library, words).map(one),
-        "solution" => solution(library, words).map(one),
-        "answer" => answer(words).map(one),
-        "end" => end(words).map(one),
-        "number" => number(library, words).map(Filled::Text),
-        "lines" => lines(library, words).map(Filled::Text),
-        "ref" => reference(library, words),
+    let block = match directive.name.as_str() {
+        "code" => code(library, words)?,
+        "hunk" => hunk(library, words, chapter.and_then(|chapter| chapter.typed(at)))?,
+        "diff" => diff(library, words)?,
+        "output" => output(library, words)?,
+        "plot" => plot(library, words)?,
+        "picture" => picture(library, words)?,
+        "patch" => variation(library, words)?,
+        "solution" => solution(library, words)?,
+        "answer" => html::fold_begins("solution", "Answer", ""),
+        "end" => html::FOLD_ENDS.into(),
+        "number" => return number(library, words),
+        "lines" => return lines(library, words),
+        "ref" => return reference(library, words),
         _ => bail!(
             "there is no such directive; there are code, hunk, diff, output, number, plot, picture, \
              patch, solution, answer, end, lines and ref"
         ),
-    }
+    };
+    words.end()?;
+    Ok(Filled::Block(block))
 }
 
-fn one(block: Block) -> Filled {
-    Filled::Blocks(vec![block])
-}
-
-fn code(library: &Library, words: &mut Words) -> Result<Block> {
+fn code(library: &Library, words: &mut Words) -> Result<String> {
     let source = library.source(words.bare("a step")?)?;
     let name = words.item()?;
     let excerpt = words.excerpt()?;
-    words.end()?;
-    let lines = Outline::of(&source.text)?.item(&name)?;
-    let text: Vec<&str> = source.text.lines().skip(lines.start).take(lines.len()).collect();
-    let text = text.join("\n");
+    let lines = change::between("", &source.text)?;
+    let shown = chapter::places(&lines, &name, &excerpt)?;
+    let shown: Vec<&str> = shown.into_iter().map(|i| lines[i].text.as_str()).collect();
     let title = match name.as_str() {
         "consts" => format!("the constants of `{}`", source.path),
         "use" => format!("the imports of `{}`", source.path),
         "header" => format!("the top of `{}`", source.path),
         _ => format!("`{name}` in `{}`", source.path),
     };
-    Ok(Block::code(title, &excerpt.of(&text)?))
+    Ok(html::listing(&title, &shown))
 }
 
-fn hunk(library: &Library, words: &mut Words) -> Result<Vec<Block>> {
+/// `typed` is what it shows if it belongs to a section of the step's own chapter.
+fn hunk(library: &Library, words: &mut Words, typed: Option<Typed>) -> Result<String> {
     let step = words.bare("a step")?;
     let item = words.item()?;
     let excerpt = words.excerpt()?;
-    words.end()?;
+    if let Some(typed) = typed {
+        return hunk::of_section(&typed, &item);
+    }
     let new = library.source(step)?.text;
     hunk::of_item(&library.grown_from(step, &new)?, &new, &item, &excerpt)
 }
 
-fn diff(library: &Library, words: &mut Words) -> Result<Block> {
+fn diff(library: &Library, words: &mut Words) -> Result<String> {
     let step = words.bare("a step")?;
-    words.end()?;
     let (old, new) = below_headers(library, step)?;
-    let (added, removed) = hunk::changed(&old, &new)?;
+    let (added, removed) = change::count(&old, &new)?;
     let before = source::before(step)?;
     let title =
         format!("All that changes from {before} to {step}: {added} lines added, {removed} removed");
-    Ok(Block::Folded { class: "whole", title, blocks: hunk::between(&old, &new)? })
+    Ok(html::folded("whole", &title, &hunk::between(&old, &new)?))
 }
 
-fn lines(library: &Library, words: &mut Words) -> Result<String> {
+fn lines(library: &Library, words: &mut Words) -> Result<Filled> {
     let step = words.bare("a step")?;
     words.end()?;
     let (old, new) = below_headers(library, step)?;
-    let (added, _) = hunk::changed(&old, &new)?;
-    Ok(added.to_string())
+    let (added, _) = change::count(&old, &new)?;
+    Ok(Filled::Text(added.to_string()))
 }
 
 /// A step and the one before it, without the comments at their tops, which always change.
 fn below_headers(library: &Library, step: &str) -> Result<(String, String)> {
     let (old, new) = (library.source_before(step)?, library.source(step)?);
-    Ok((hunk::without_header(&old.text)?, hunk::without_header(&new.text)?))
+    Ok((split_header(&old.text).1.into(), split_header(&new.text).1.into()))
 }
 
-fn output(library: &Library, words: &mut Words) -> Result<Block> {
+fn output(library: &Library, words: &mut Words) -> Result<String> {
     let name = words.bare("a step or a variation")?;
-    let excerpt = words.excerpt()?;
-    words.end()?;
-    recorded::output(library, name, &excerpt)
+    recorded::output(library, name, &words.excerpt()?)
 }
 
-fn number(library: &Library, words: &mut Words) -> Result<String> {
+fn number(library: &Library, words: &mut Words) -> Result<Filled> {
     let name = words.bare("a step or a variation")?;
     let value = words.bare("a value's name, such as loss@100")?;
     words.end()?;
-    recorded::number(library, name, value)
+    Ok(Filled::Text(recorded::number(library, name, value)?))
 }
 
-fn plot(library: &Library, words: &mut Words) -> Result<Block> {
+fn plot(library: &Library, words: &mut Words) -> Result<String> {
     let name = words.bare("a step or a variation")?;
     let file = words.bare("a file's name")?;
     let alt = words.quoted("a text for those who do not see the picture")?;
-    words.end()?;
     let svg = recorded::file(library, name, file)?;
-    picture::block("plot", &format!("{name}-{file}"), &svg, alt)
+    picture::inlined("plot", &format!("{name}-{file}"), &svg, alt)
 }
 
-fn picture(library: &Library, words: &mut Words) -> Result<Block> {
+fn picture(library: &Library, words: &mut Words) -> Result<String> {
     let file = words.bare("a file's name")?;
     let alt = words.quoted("a text for those who do not see the picture")?;
-    words.end()?;
     let svg = library.read(&library.in_book(&format!("src/pictures/{file}")))?;
-    picture::block("picture", file, &svg, alt)
+    picture::inlined("picture", file, &svg, alt)
 }
 
-fn patch(library: &Library, words: &mut Words) -> Result<Block> {
+fn variation(library: &Library, words: &mut Words) -> Result<String> {
+    let (title, hunks) = patched(library, words.bare("a variation")?)?;
+    Ok(html::section("variation", &title, &hunks))
+}
+
+fn solution(library: &Library, words: &mut Words) -> Result<String> {
     let name = words.bare("a variation")?;
-    words.end()?;
-    let variation = patch::read(library, name)?;
-    Ok(Block::Section { class: "variation", title: variation.title, blocks: variation.hunks })
+    let (title, hunks) = patched(library, name)?;
+    let output = recorded::output(library, name, &Excerpt::whole())?;
+    Ok(html::fold_begins("solution", &format!("Solution: {title}"), &(hunks + &output)))
 }
 
-fn solution(library: &Library, words: &mut Words) -> Result<Block> {
-    let name = words.bare("a variation")?;
-    words.end()?;
-    let variation = patch::read(library, name)?;
-    let mut blocks = variation.hunks;
-    blocks.push(recorded::output(library, name, &Excerpt::whole())?);
-    let title = format!("Solution: {}", variation.title);
-    Ok(Block::FoldBegins { class: "solution", title, blocks })
-}
-
-fn answer(words: &mut Words) -> Result<Block> {
-    words.end()?;
-    Ok(Block::FoldBegins { class: "solution", title: "Answer".into(), blocks: Vec::new() })
-}
-
-fn end(words: &mut Words) -> Result<Block> {
-    words.end()?;
-    Ok(Block::FoldEnds)
+/// The title of `steps/patches/NAME.patch` and its hunks, computed anew: the patch's own may have shifted.
+fn patched(library: &Library, name: &str) -> Result<(String, String)> {
+    let path = format!("steps/patches/{name}.patch");
+    let text = library.read(&path)?;
+    let title = patch::said(&text, "Title:").next();
+    let title = title.with_context(|| format!("{path} has no line `Title:`"))?.to_string();
+    let mut hunks = String::new();
+    for (target, new) in patch::apply(&path, &text, |target| library.read(target))? {
+        hunks += &hunk::between(&library.read(&target)?, &new)?;
+    }
+    Ok((title, hunks))
 }
 
 fn reference(library: &Library, words: &mut Words) -> Result<Filled> {

@@ -1,43 +1,84 @@
 //! The HTML that directives become. All of it is one line, because to Markdown an empty line ends HTML.
+//! In titles, what stands in backticks is code.
 
 use ladder::change::Sign;
 
-use crate::block::Block;
-
-/// Blocks as one line of elements.
-pub fn blocks(blocks: &[Block]) -> String {
-    blocks.iter().map(block).collect()
-}
-
-fn block(block: &Block) -> String {
-    match block {
-        Block::Code { title, lines } => code(title, lines),
-        Block::Hunk { place, lines } => diff(place, lines),
-        Block::Output { command, machine, lines } => output(command, machine, lines),
-        Block::Picture { class, drawing, alt } => picture(class, drawing, alt),
-        Block::Section { class, title, blocks: parts } => {
-            let (title, body) = (caption(title), blocks(parts));
-            format!("<section class=\"{class}\"><p class=\"title\">{title}</p>{body}</section>")
-        }
-        Block::Folded { class, title, blocks: parts } => {
-            let (title, body) = (caption(title), blocks(parts));
-            format!("<details class=\"{class}\"><summary>{title}</summary>{body}</details>")
-        }
-        Block::FoldBegins { class, title, blocks: parts } => {
-            let (title, body) = (caption(title), blocks(parts));
-            format!("<details class=\"{class}\"><summary>{title}</summary>{body}")
-        }
-        Block::FoldEnds => "</details>".into(),
-    }
-}
+/// The end of what [`fold_begins`] begins.
+pub const FOLD_ENDS: &str = "</details>";
 
 /// The commit of a section: its tag, what there is to see, and what to type to stand in it.
 pub fn tag(slug: &str, step: &str, state: &str) -> String {
-    let line = format!("git switch --detach {slug} && cargo run --bin {step}");
+    let line = code(&format!("git switch --detach {slug} && cargo run --bin {step}"));
+    format!("<p class=\"section-tag\">{line} <span>{state}</span></p>")
+}
+
+/// Rust, without the indentation that all its lines share.
+pub fn listing(title: &str, lines: &[&str]) -> String {
+    let indentation = indentation(lines.iter().copied());
+    let lines: Vec<&str> = lines.iter().map(|line| without(indentation, line)).collect();
+    let body = preformatted("language-rust", &lines.join("\n"));
+    format!("<figure class=\"listing\"><figcaption>{}</figcaption>{body}</figure>", caption(title))
+}
+
+/// Changed lines, without the indentation that they all share, and where they go. Each is code of its own,
+/// so that the page highlights it and offers no button that would copy old and new lines together.
+pub fn hunk(place: &str, lines: &[(Sign, &str)]) -> String {
+    let indentation = indentation(lines.iter().map(|(_, line)| *line));
+    let lines = lines.iter().map(|(sign, line)| {
+        let sign = match sign {
+            Sign::Same => "same",
+            Sign::Added => "added",
+            Sign::Removed => "removed",
+        };
+        let line = escape(without(indentation, line));
+        format!("<code class=\"language-rust {sign}\">{line}</code>")
+    });
+    let lines = lines.collect::<Vec<_>>().join("&#10;");
+    let caption = caption(place);
     format!(
-        "<p class=\"section-tag\"><code class=\"nohighlight\">{}</code> <span>{state}</span></p>",
-        escape(&line)
+        "<figure class=\"hunk\"><figcaption>{caption}</figcaption><div class=\"diff\">{lines}</div></figure>"
     )
+}
+
+/// What a program printed, the command that made it, and a word about where.
+pub fn output(command: &str, machine: &str, lines: &[&str]) -> String {
+    let body = preformatted("nohighlight", &lines.join("\n"));
+    let (command, machine) = (code(command), escape(machine));
+    format!(
+        "<figure class=\"output\"><figcaption>{command} <span class=\"machine\">{machine}</span></figcaption>{body}</figure>"
+    )
+}
+
+/// An SVG file without the beginning `<svg`, and the words for those who do not see it.
+pub fn picture(class: &str, drawing: &str, alt: &str) -> String {
+    let alt = escape(alt);
+    format!("<figure class=\"{class}\"><svg role=\"img\" aria-label=\"{alt}\"{drawing}</figure>")
+}
+
+/// Other HTML under a title.
+pub fn section(class: &str, title: &str, body: &str) -> String {
+    let title = caption(title);
+    format!("<section class=\"{class}\"><p class=\"title\">{title}</p>{body}</section>")
+}
+
+/// Other HTML under a title that a click opens.
+pub fn folded(class: &str, title: &str, body: &str) -> String {
+    fold_begins(class, title, body) + FOLD_ENDS
+}
+
+/// The beginning of such a fold: what the chapter says next belongs to it.
+pub fn fold_begins(class: &str, title: &str, body: &str) -> String {
+    format!("<details class=\"{class}\"><summary>{}</summary>{body}", caption(title))
+}
+
+/// How many bytes of space all lines begin with. Those with nothing else do not count.
+fn indentation<'a>(lines: impl Iterator<Item = &'a str>) -> usize {
+    let spaces = |line: &str| line.len() - line.trim_start().len();
+    lines.filter(|line| !line.trim().is_empty()).map(spaces).min().unwrap_or(0)
+}
+
+fn without(indentation: usize, line: &str) -> &str {
+    line.get(indentation..).unwrap_or_default()
 }
 
 /// A text that stands for itself in HTML.
@@ -45,50 +86,16 @@ fn escape(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }
 
-/// A caption, where `code` in backticks is set as such.
+/// A few words of code within a line.
+fn code(text: &str) -> String {
+    format!("<code class=\"nohighlight\">{}</code>", escape(text))
+}
+
 fn caption(text: &str) -> String {
-    let parts = text.split('`').enumerate().map(|(i, part)| match i % 2 {
-        0 => escape(part),
-        _ => format!("<code class=\"nohighlight\">{}</code>", escape(part)),
-    });
-    parts.collect()
-}
-
-fn code(title: &str, lines: &[String]) -> String {
-    let body = preformatted("language-rust", &lines.join("\n"));
-    format!("<figure class=\"listing\"><figcaption>{}</figcaption>{body}</figure>", caption(title))
-}
-
-fn output(command: &str, machine: &str, lines: &[String]) -> String {
-    let body = preformatted("nohighlight", &lines.join("\n"));
-    let command = format!("<code class=\"nohighlight\">{}</code>", escape(command));
-    let machine = format!("<span class=\"machine\">{}</span>", escape(machine));
-    format!("<figure class=\"output\"><figcaption>{command} {machine}</figcaption>{body}</figure>")
-}
-
-fn picture(class: &str, drawing: &str, alt: &str) -> String {
-    let alt = escape(alt);
-    format!("<figure class=\"{class}\"><svg role=\"img\" aria-label=\"{alt}\"{drawing}</figure>")
+    let parts = text.split('`').enumerate();
+    parts.map(|(i, part)| if i % 2 == 0 { escape(part) } else { code(part) }).collect()
 }
 
 fn preformatted(class: &str, text: &str) -> String {
     format!("<pre><code class=\"{class}\">{}</code></pre>", escape(text).replace('\n', "&#10;"))
-}
-
-/// Each changed line is code of its own, so that the page highlights it and offers no button that would
-/// copy old and new lines together.
-fn diff(place: &str, lines: &[(Sign, String)]) -> String {
-    let lines = lines.iter().map(|(sign, line)| {
-        let sign = match sign {
-            Sign::Same => "same",
-            Sign::Added => "added",
-            Sign::Removed => "removed",
-        };
-        format!("<code class=\"language-rust {sign}\">{}</code>", escape(line))
-    });
-    let lines = lines.collect::<Vec<_>>().join("&#10;");
-    let caption = caption(place);
-    format!(
-        "<figure class=\"hunk\"><figcaption>{caption}</figcaption><div class=\"diff\">{lines}</div></figure>"
-    )
 }

@@ -20,7 +20,8 @@
 //! ```
 //!
 //! What `hunk` and `code` show of the chapter's own step belongs to the section whose heading has an anchor such
-//! as `{#step06-loader}` above them, which is a commit of the lecture: see [`ladder::chapter`].
+//! as `{#step06-loader}` above them, which is a commit of the lecture: see [`ladder::chapter`]. There a hunk looks
+//! at the program as it has been typed down to it.
 //!
 //! Within a line:
 //!
@@ -31,7 +32,6 @@
 //! \{{#...}}                          no directive
 //! ```
 
-mod block;
 pub mod build;
 mod chapter;
 mod expand;
@@ -40,10 +40,8 @@ mod hunk;
 pub mod links;
 mod markdown;
 mod math;
-mod patch;
 mod picture;
 mod recorded;
-pub mod serve;
 mod source;
 
 use std::path::{Path, PathBuf};

@@ -5,16 +5,16 @@ use std::sync::LazyLock;
 use anyhow::{Context, Result, ensure};
 use regex::Regex;
 
-use crate::block::Block;
+use crate::html;
 
 /// The drawing. Its ids get `name` in front, so that two drawings on a page cannot mix theirs up.
-pub fn block(class: &'static str, name: &str, svg: &str, alt: &str) -> Result<Block> {
+pub fn inlined(class: &str, name: &str, svg: &str, alt: &str) -> Result<String> {
     ensure!(!alt.trim().is_empty(), "the text for those who do not see the picture is empty");
     let start = svg.find("<svg").with_context(|| format!("{name} holds no <svg>"))?;
     let end = svg.rfind("</svg>").with_context(|| format!("{name} holds no </svg>"))?;
     let svg = own_ids(&without_comments(&svg[start..end]), name);
     let drawing = svg.strip_prefix("<svg").unwrap_or_default();
-    Ok(Block::Picture { class, drawing: format!("{drawing}</svg>"), alt: alt.into() })
+    Ok(html::picture(class, &format!("{drawing}</svg>"), alt))
 }
 
 /// Comments could hold empty lines; lines do not matter in a drawing.

@@ -3,9 +3,9 @@
 use anyhow::{Context, Result, anyhow, ensure};
 use serde::Deserialize;
 
-use ladder::directive::Excerpt;
+use ladder::{directive::Excerpt, record::Record};
 
-use crate::{block::Block, source::Library};
+use crate::{html, source::Library};
 
 /// What the book tells of a recorded run, from its `run.toml`.
 #[derive(Deserialize)]
@@ -44,40 +44,15 @@ pub fn file(library: &Library, name: &str, file: &str) -> Result<String> {
 }
 
 /// What a run printed, under its command.
-pub fn output(library: &Library, name: &str, excerpt: &Excerpt) -> Result<Block> {
+pub fn output(library: &Library, name: &str, excerpt: &Excerpt) -> Result<String> {
     let text = file(library, name, "output.txt")?;
     let run: Run = toml::from_str(&file(library, name, "run.toml")?)
         .with_context(|| format!("the run.toml of {name}"))?;
-    let lines = excerpt.of(&text)?.into_iter().map(str::to_string).collect();
-    Ok(Block::Output { machine: run.machine(), command: run.command, lines })
-}
-
-/// The values of a run, as `lab` records them.
-#[derive(Deserialize)]
-struct Record {
-    values: Vec<Value>,
-}
-
-#[derive(Deserialize)]
-struct Value {
-    name: String,
-    text: String,
+    Ok(html::output(&run.command, &run.machine(), &excerpt.of(&text)?))
 }
 
 /// What a run printed as the value of this name.
 pub fn number(library: &Library, run: &str, name: &str) -> Result<String> {
-    let record: Record = serde_json::from_str(&file(library, run, "record.json")?)
-        .with_context(|| format!("the record.json of {run}"))?;
-    let value = record.values.iter().find(|value| value.name == name);
-    let value =
-        value.with_context(|| format!("{run} has no value {name}{}", or_like_it(&record, name)))?;
-    Ok(value.text.trim().to_string())
-}
-
-/// The names that begin like this one.
-fn or_like_it(record: &Record, name: &str) -> String {
-    let stem: String = name.chars().take(4).collect();
-    let names = record.values.iter().map(|value| value.name.as_str());
-    let alike: Vec<&str> = names.filter(|name| name.starts_with(&stem)).take(8).collect();
-    if alike.is_empty() { String::new() } else { format!("; it has {}", alike.join(", ")) }
+    let record = Record::parse(&file(library, run, "record.json")?).context(run.to_string())?;
+    Ok(record.printed(run, name)?.to_string())
 }

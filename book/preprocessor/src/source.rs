@@ -6,7 +6,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail, ensure};
-use ladder::steps::goes_on;
+use ladder::steps::{self, goes_on};
 
 use crate::markdown;
 
@@ -81,16 +81,13 @@ impl Library {
     }
 
     /// `steps/step01_bigram.rs`, for `step01`.
-    fn program(&self, step: &str) -> Result<String> {
-        let folder = self.repository.join("steps");
-        let entries = fs::read_dir(&folder).with_context(|| format!("{}", folder.display()))?;
-        let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
-        let mut programs =
-            names.filter(|name| name.starts_with(&format!("{step}_")) && name.ends_with(".rs"));
-        match (programs.next(), programs.next()) {
-            (Some(name), None) => Ok(format!("steps/{name}")),
-            (None, _) => bail!("there is no steps/{step}_*.rs"),
-            _ => bail!("there are several steps/{step}_*.rs"),
+    fn program(&self, key: &str) -> Result<String> {
+        let steps = steps::in_folder(&self.repository)?;
+        let mut steps = steps.iter().filter(|step| step.key() == key);
+        match (steps.next(), steps.next()) {
+            (Some(step), None) => Ok(step.program()),
+            (None, _) => bail!("there is no steps/{key}_*.rs"),
+            _ => bail!("there are several steps/{key}_*.rs"),
         }
     }
 

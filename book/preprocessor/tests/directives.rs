@@ -104,6 +104,23 @@ fn a_hunk_says_where_it_goes() {
 }
 
 #[test]
+fn a_hunk_of_a_section_goes_where_the_reader_has_come_to() {
+    let repository = Repository::new();
+    let imports = "use std::fs;\nuse std::io;\n\n"; // which nothing needs
+    repository.write("steps/step01_one.rs", &repository::STEP01.replace(imports, ""));
+    // In the finished file the tail stands between `Head` and `Model`.
+    let step02 = repository::STEP02.replace("struct Model {", "struct Tail;\n\nstruct Model {");
+    repository.write("steps/step02_two.rs", &step02.replace(imports, ""));
+    let text = "# step02: two\n\n## A tail {#step02-tail}\n\n{{#hunk step02 struct Tail}}\n\n\
+                ## A head {#step02-head}\n\n{{#hunk step02 consts}}\n\n{{#hunk step02 struct Head}}\n\n\
+                {{#hunk step02 struct Model}}\n\n{{#hunk step02 Model::forward}}\n";
+    let seen = seen(&fill(&repository, text).unwrap());
+    assert!(seen.contains("new, after fn batchstruct Tail;"), "{seen}");
+    assert!(seen.contains("new, after fn batch/// Looks back."), "{seen}");
+    assert!(seen.contains("in struct Model, after table"), "{seen}");
+}
+
+#[test]
 fn a_hunk_shows_what_is_added_removed_and_the_same() {
     let repository = Repository::new();
     repository
@@ -129,6 +146,14 @@ fn a_hunk_shows_an_item_that_is_gone() {
     let html = fill(&repository, "{{#hunk step02 struct Model}}").unwrap();
     assert!(seen(&html).starts_with("struct Model is gone"), "{html}");
     assert!(html.contains("removed\">struct Model {"));
+
+    // Where only some of its lines go, it is still there.
+    repository.write(
+        "steps/step02_two.rs",
+        &repository::STEP02.replace("    let first = data[0];\n", ""),
+    );
+    let html = fill(&repository, "{{#hunk step02 fn batch from \"let\" to \"let\"}}").unwrap();
+    assert!(seen(&html).starts_with("in fn batch, at the top"), "{html}");
 }
 
 #[test]
@@ -259,7 +284,7 @@ fn typed_rust_is_refused_unless_it_is_a_sketch() {
 #[test]
 fn what_is_missing_is_named_with_file_and_line() {
     for (directive, why) in [
-        ("{{#code step01 fn nope}}", "there is no `fn nope`; there are `use`"),
+        ("{{#code step01 fn nope}}", "there is no `fn nope`; there are `header`, `use`"),
         ("{{#code step07 fn batch}}", "there is no steps/step07_*.rs"),
         ("{{#code src/nope.rs fn batch}}", "there is no src/nope.rs"),
         ("{{#code ../secret.rs fn batch}}", "../secret.rs leads out of the repository"),

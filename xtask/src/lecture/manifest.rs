@@ -2,14 +2,14 @@
 
 use std::{
     collections::{BTreeSet, HashSet},
-    env, fs,
+    fs,
     process::Command,
 };
 
 use anyhow::{Context, Result, bail, ensure};
 use toml_edit::{ArrayOfTables, DocumentMut, Item, Table, value};
 
-use crate::git::Tree;
+use crate::{git::Tree, variations::cargo_program};
 
 /// Makes the manifests of the lecture's commits, one after the other.
 pub struct Manifest {
@@ -96,7 +96,7 @@ fn bin(name: &str, path: &str) -> ArrayOfTables {
 /// was, whatever newer ones this machine knows. Cargo cuts, for it alone knows which features are left.
 fn lock(tree: &Tree, head: &str) -> Result<String> {
     let folder = tree.export()?;
-    let mut cargo = Command::new(env::var("CARGO").unwrap_or_else(|_| "cargo".into()));
+    let mut cargo = Command::new(cargo_program());
     cargo.args(["update", "--workspace", "--offline", "--quiet"]).current_dir(&folder);
     let output = cargo.output().context("cargo does not run")?;
     let said = String::from_utf8_lossy(&output.stderr);

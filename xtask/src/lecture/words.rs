@@ -4,9 +4,10 @@ use anyhow::{Context, Result, bail};
 use ladder::{
     chapter::{Chapter, Section, Shown},
     directive::{self, Found},
+    record::Record,
     steps::{Step, split_header},
 };
-use serde_json::Value;
+use regex::Regex;
 
 use crate::git::Tree;
 
@@ -66,17 +67,14 @@ impl Words<'_> {
     pub fn of_beginning(&self, chapter: &Chapter) -> Result<String> {
         let key = self.step.key();
         let (title, goal) = self.of_header(chapter);
-        let old = match chapter.starts_afresh() {
-            true => "a fresh file",
-            false => "without the table, the variations and the tests of the step before",
+        let (old, run) = match chapter.starts_afresh() {
+            true => ("a fresh file", "Run it"),
+            false => (
+                "the last step without its table, variations and tests",
+                "Before its first section it still does what the step before did",
+            ),
         };
-        let run = format!("cargo run --bin {}", self.step.name);
-        let run = match chapter.starts_afresh() {
-            true => format!("Run it: {run}"),
-            false => {
-                format!("Before its first section it still does what the step before did: {run}")
-            }
-        };
+        let run = format!("{run}: cargo run --bin {}", self.step.name);
         Ok(format!("{key}-begin: {old}\n\n{title}\n\n{goal}\n\n{run}\n\n{TRAILER}: {key}-begin\n"))
     }
 
@@ -84,8 +82,7 @@ impl Words<'_> {
     pub fn of_section(&self, chapter: &Chapter, i: usize) -> Result<String> {
         let section = &chapter.sections[i];
         let Section { slug, title, text, .. } = section;
-        let (title, text) =
-            (self.told(title)?, wrapped(&without_links(&self.told(text)?).replace("**", "")));
+        let (title, text) = (self.told(title)?, wrapped(&plain(&self.told(text)?)));
         let run = format!("cargo run --bin {}", self.step.name);
         let output = format!("book/recorded/{slug}/output.txt");
         let shown = match (chapter.shown(i + 1), self.head.text(&output)?) {
@@ -149,30 +146,14 @@ impl Words<'_> {
     fn number(&self, run: &str, name: &str) -> Result<String> {
         let path = format!("book/recorded/{run}/record.json");
         let record = self.head.text(&path)?.with_context(|| format!("there is no {path}"))?;
-        let record: Value = serde_json::from_str(&record).with_context(|| path.clone())?;
-        let mut values = record["values"].as_array().into_iter().flatten();
-        let value = values.find(|value| value["name"] == name);
-        let text = value.and_then(|value| value["text"].as_str());
-        Ok(text.with_context(|| format!("{path} has no value {name}"))?.trim().to_string())
+        Ok(Record::parse(&record).context(path)?.printed(run, name)?.to_string())
     }
 }
 
-/// `[text](address)` becomes `text`.
-fn without_links(text: &str) -> String {
-    let mut plain = String::new();
-    let mut rest = text;
-    while let Some((before, after)) = rest.split_once('[') {
-        let link = after.split_once("](").and_then(|(words, after)| {
-            let (_address, after) = after.split_once(')')?;
-            (!words.contains(']')).then_some((words, after))
-        });
-        plain += before;
-        match link {
-            Some((words, after)) => (plain, rest) = (plain + words, after),
-            None => (plain, rest) = (plain + "[", after),
-        }
-    }
-    plain + rest
+/// Without Markdown's signs: `[text](address)` becomes `text`.
+fn plain(text: &str) -> String {
+    let link = Regex::new(r"\[([^\[\]]*)\]\([^)]*\)").expect("it is valid");
+    link.replace_all(text, "$1").replace("**", "")
 }
 
 /// The paragraph with line breaks of its own.

@@ -10,7 +10,7 @@ use super::{
     merge::{Merged, Side, has_markers, merge},
 };
 use crate::git;
-use ladder::steps::Step;
+use ladder::{patch::head, steps::Step};
 
 /// A step's program and its proof, by their paths in the repository.
 type Files = BTreeMap<String, String>;
@@ -29,20 +29,10 @@ impl Propagation<'_> {
         if old == new {
             return Ok(());
         }
-        for path in self.patches_of(step) {
+        for path in step.patches(self.root) {
             self.renew(&path, step, &old, &new)?;
         }
         Ok(())
-    }
-
-    /// The paths of the step's patches, sorted.
-    fn patches_of(&self, step: &Step) -> Vec<String> {
-        let entries = fs::read_dir(self.root.join("steps/patches")).into_iter().flatten().flatten();
-        let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
-        let paths = names.map(|name| format!("steps/patches/{name}"));
-        let mut paths: Vec<String> = paths.filter(|path| step.has_patch(path)).collect();
-        paths.sort();
-        paths
     }
 
     fn renew(&self, path: &str, step: &Step, old: &Files, new: &Files) -> Result<()> {
@@ -67,7 +57,7 @@ impl Propagation<'_> {
             "{path} changes nothing any more, because the edit of {} does the same: remove it",
             step.name
         );
-        self.write(path, &format!("{}{}", head_of(&patch), diff(new, &varied)?))?;
+        self.write(path, &format!("{}{}", head(&patch), diff(new, &varied)?))?;
         println!("{}: {path} made anew", step.name);
         let folder = self.root.join(folder);
         if folder.exists() {
@@ -121,13 +111,6 @@ impl Propagation<'_> {
             self.command(step)
         )
     }
-}
-
-/// What stands before the first hunk: the patch's title and the like.
-fn head_of(patch: &str) -> &str {
-    let is_head = |line: &&str| !line.starts_with("diff --git ") && !line.starts_with("--- ");
-    let end = patch.split_inclusive('\n').take_while(is_head).map(str::len).sum();
-    &patch[..end]
 }
 
 /// What a patch makes of files.
