@@ -27,7 +27,7 @@ pub struct Flags {
     /// How many processor cores to use [default: all; of several ranks each its share]. Where other programs keep the cores busy, 1 can
     /// be many times faster
     #[arg(long, value_name = "N", value_parser = threads)]
-    threads: Option<i32>,
+    pub(crate) threads: Option<i32>,
 
     /// What to read: fables (made on the spot), shakespeare (fetch it with `cargo run -p data --
     /// shakespeare`), or the path of a text file of your own
@@ -70,13 +70,6 @@ impl Flags {
         (self.corpus != "fables").then_some("another text")
     }
 
-    /// Gives a rank its share of the cores, if there are `ranks` on this machine and nobody has said otherwise.
-    pub(crate) fn share_cores(&self, ranks: usize) {
-        if self.threads.is_none() && std::env::var_os("OMP_NUM_THREADS").is_none() {
-            tch::set_num_threads((ranks::cores() / ranks).max(1) as i32);
-        }
-    }
-
     /// The folder for what the program writes, by default `out/<name of the program>`. Makes it, so
     /// that a folder which cannot be written is known before the training and not after it.
     pub fn out(&self) -> Result<PathBuf> {
@@ -110,6 +103,13 @@ fn minus_begins_a_value(arg: Arg) -> Arg {
     arg.allow_hyphen_values(is_text).allow_negative_numbers(has_value)
 }
 
+/// Gives a rank its share of the cores, if there are `ranks` on this machine and nobody has said otherwise.
+pub(crate) fn share_cores(threads: Option<i32>, ranks: usize) {
+    if threads.is_none() && std::env::var_os("OMP_NUM_THREADS").is_none() {
+        tch::set_num_threads((ranks::cores() / ranks).max(1) as i32);
+    }
+}
+
 /// Tells libtorch at once, so that no program can forget it.
 fn threads(text: &str) -> Result<i32> {
     let threads = text.parse().ok().filter(|threads| (1..=1024).contains(threads));
@@ -118,8 +118,12 @@ fn threads(text: &str) -> Result<i32> {
     Ok(threads)
 }
 
-/// The device of this name, if this machine and this libtorch have it. Without a number it is a rank's own GPU.
-fn device(name: &str) -> Result<Device> {
+/// The device of this name: `cpu`, `cuda`, `cuda:1`, `mps`, or `auto`, a GPU if there is one. Without a number it is
+/// a rank's own GPU.
+///
+/// # Errors
+/// If this machine or this libtorch does not have it, or there is no device of this name.
+pub fn device(name: &str) -> Result<Device> {
     let gpus = Cuda::device_count() as usize;
     let own = ranks::local_rank().unwrap_or(0);
     match name {

@@ -108,7 +108,7 @@ impl Sampling {
     /// The ids of the prompt; `<|endoftext|>`, with which a new document begins, where it is empty.
     pub fn prompt(&self, tokenizer: &Tokenizer) -> Vec<i64> {
         let ids = tokenizer.encode(&self.prompt);
-        if ids.is_empty() { vec![tokenizer.end_of_text()] } else { ids }
+        if ids.is_empty() { vec![tokenizer.end_of_text().unwrap_or(0)] } else { ids }
     }
 }
 
@@ -137,8 +137,8 @@ pub fn print_samples(tokenizer: &Tokenizer, ids: &Tensor) {
 /// The text of ids up to `<|endoftext|>`, which may also be the first, where it begins the document.
 fn document(tokenizer: &Tokenizer, ids: &[i64]) -> String {
     let end = tokenizer.end_of_text();
-    let ids = ids.strip_prefix(&[end]).unwrap_or(ids);
-    let text = tokenizer.decode(ids.split(|id| *id == end).next().unwrap_or_default());
+    let ids = ids.strip_prefix(end.as_slice()).unwrap_or(ids);
+    let text = tokenizer.decode(ids.split(|id| Some(*id) == end).next().unwrap_or_default());
     text.trim_end().into()
 }
 
@@ -170,7 +170,7 @@ mod tests {
             let args = [&["program"], args].concat();
             <Program as clap::Parser>::parse_from(args).sampling.prompt(&tokenizer)
         };
-        assert_eq!(prompt(&[]), [tokenizer.end_of_text()]);
+        assert_eq!(prompt(&[]), [tokenizer.end_of_text().unwrap()]);
         assert_eq!(tokenizer.decode(&prompt(&["--prompt", "- A fox"])), "- A fox");
     }
 }

@@ -7,7 +7,8 @@ use serde::Deserialize;
 use serde_json::Value;
 use std::{fs::File, io::Read, path::Path};
 
-const HELLASWAG: &str = "data/hellaswag/hellaswag_val.jsonl";
+/// Where `cargo run -p data -- hellaswag` puts HellaSwag.
+pub const HELLASWAG: &str = "data/hellaswag/hellaswag_val.jsonl";
 
 /// How many of the fables' questions are asked where nobody says it: an accuracy near a half has a standard
 /// error of 0.035 then.
@@ -66,7 +67,7 @@ pub fn questions(flags: &QuestionFlags) -> Result<Vec<Question>> {
 
 /// Questions about stories, in turn with the endings of other stories and with endings in which one word was
 /// exchanged: what a story is about is learned long before who it was about.
-fn of_the_fables(n: usize) -> Vec<Question> {
+pub fn of_the_fables(n: usize) -> Vec<Question> {
     let plots = fables::plots(fables::VALIDATION, n.div_ceil(2));
     let words = fables::questions(fables::VALIDATION, n.div_ceil(2));
     plots.into_iter().zip(words).flat_map(|(plot, word)| [plot, word]).take(n).collect()

@@ -5,7 +5,7 @@ mod launch;
 mod meeting;
 mod world;
 
-use crate::Flags;
+use crate::{Flags, flags::share_cores};
 use anyhow::{Context, Result, anyhow, ensure};
 use clap::Args;
 use launch::Launch;
@@ -15,7 +15,7 @@ use std::{
     thread,
     time::Duration,
 };
-use tch::Cuda;
+use tch::{Cuda, Device};
 use tch_ext::distributed::Store;
 
 pub(crate) use world::differences;
@@ -59,6 +59,11 @@ pub struct RankFlags {
 const PORT: u16 = 29_500;
 
 impl RankFlags {
+    /// The same with one process where no `--nproc` says otherwise.
+    pub fn or_one(self) -> Self {
+        Self { nproc: self.nproc.or(Some(1)), ..self }
+    }
+
     /// Starts this machine's ranks, each as a process of its own with the same command line, and waits until
     /// they are done. `false` where there is nothing to start: this process is a rank itself, or the only one.
     ///
@@ -116,14 +121,22 @@ impl RankFlags {
     /// # Errors
     /// If the environment names no sensible rank, or the others do not come in time, or one is there twice.
     pub fn join(&self, flags: &Flags) -> Result<World> {
+        self.join_on(flags.device, flags.threads)
+    }
+
+    /// The same for a program without our flags: ranks compute on `device`, with as many threads each, or their share.
+    ///
+    /// # Errors
+    /// See [`Self::join`].
+    pub fn join_on(&self, device: Device, threads: Option<i32>) -> Result<World> {
         let Some(place) = meeting::Place::of_environment()? else {
-            return Ok(World::alone(flags.device));
+            return Ok(World::alone(device));
         };
         launch::end_with_launcher();
         if place.rank > 0 {
             say_nothing();
         }
-        flags.share_cores(place.local_world_size);
+        share_cores(threads, place.local_world_size);
         let timeout = Duration::from_secs(self.timeout);
         let host =
             if place.is_host() { Some(host("MASTER_PORT", place.master_port)?) } else { None };
@@ -133,7 +146,7 @@ impl RankFlags {
             Some(address) => address.clone(),
             None => meeting::address_towards(&place.master_addr, place.master_port)?,
         };
-        World::join(&place, store, host, flags.device, &address)
+        World::join(&place, store, host, device, &address)
     }
 }
 
@@ -150,8 +163,8 @@ pub(crate) fn cores() -> usize {
 /// Whether this process is a rank from 1 on.
 static SILENT: AtomicBool = AtomicBool::new(false);
 
-/// Whether this process prints and writes files.
-pub(crate) fn speaks() -> bool {
+/// Whether this process prints and writes files: not if it is a rank from 1 on.
+pub fn speaks() -> bool {
     !SILENT.load(Ordering::Relaxed)
 }
 

@@ -6,6 +6,8 @@
 //! edufineweb_train_000002.npy
 //! dataset.json                   whose tokens these are, and of how many characters: ours alone has it
 //! ```
+//!
+//! Where a folder has no shards, nanoGPT's `train.bin` and `val.bin` are read: the tokens alone, without a header.
 
 mod fables;
 mod npy;
@@ -28,11 +30,17 @@ pub use writer::{ShardState, ShardWriter};
 /// The largest vocabulary whose ids a shard can hold: 2¹⁶.
 const MOST_TOKENS: i64 = 1 << 16;
 
+/// A longer [`DATASET`] is none: it has some hundred bytes.
+const MOST_JSON: u64 = 1_000_000;
+
 /// The version of the format of [`DATASET`].
 const VERSION: u32 = 1;
 
 /// What a data set says of itself.
 const DATASET: &str = ShardWriter::DATASET;
+
+/// What nanoGPT's files end in.
+const BIN: &str = "bin";
 
 /// The way out of what is wrong with a folder.
 const PREPARE: &str =
@@ -129,8 +137,9 @@ impl Shards {
     /// Opens the shards of a split, `train` or `val`, in the order of their names, and checks the header of each
     /// against its file's length. No token is read yet.
     ///
-    /// `dataset.json` may be missing, as it is from the folders that build-nanogpt's `fineweb.py` writes. Then a
-    /// token that `tokenizer` does not have is the only sign of another vocabulary: see [`Self::read`].
+    /// `dataset.json` may be missing, as it is from the folders that build-nanogpt's `fineweb.py` and nanoGPT's
+    /// `prepare.py` write. Then a token that `tokenizer` does not have is the only sign of another vocabulary: see
+    /// [`Self::read`].
     ///
     /// # Errors
     /// One sentence that names the folder or file, and what to do: the folder is missing, has no shard of
@@ -139,7 +148,7 @@ impl Shards {
     /// or of another vocabulary.
     pub fn open(folder: &Path, split: &str, tokenizer: &Tokenizer) -> Result<Self> {
         let shown = shown(folder);
-        let files = files_of(folder, split)?;
+        let files = files_or_bin(folder, split)?;
         ensure!(
             !files.is_empty(),
             "{shown} has no shards to {} (files like NAME_{split}_000001.npy): {PREPARE}",
@@ -171,6 +180,14 @@ impl Shards {
         }
         let (name, n_vocab) = (tokenizer.name().to_string(), tokenizer.n_vocab());
         Ok(Self(Arc::new(Split { shards, tokenizer: name, n_vocab, counts })))
+    }
+
+    /// What `--tokenizer` called the vocabulary of a folder's shards, if its `dataset.json` tells.
+    ///
+    /// # Errors
+    /// If that is damaged.
+    pub fn tokenizer_of(folder: &Path) -> Result<Option<String>> {
+        Ok(DataSet::read(folder)?.map(|data_set| data_set.tokenizer.name))
     }
 
     /// How many shards there are, at least 1.
@@ -257,7 +274,10 @@ impl Shard {
         let check = || {
             let mut file = File::open(&path).context("cannot read it")?;
             let length = file.metadata().context("cannot read it")?.len();
-            npy::read_header(&mut file, length)
+            match path.extension().is_some_and(|end| end == BIN) {
+                true => expect_bin(&path, length).map(|tokens| (0, tokens)),
+                false => npy::read_header(&mut file, length),
+            }
         };
         let (offset, tokens) = check().with_context(|| shown(&path))?;
         Ok(Self { path, offset, tokens })
@@ -291,12 +311,12 @@ impl DataSet {
     /// What the folder says of itself, if it does.
     fn read(folder: &Path) -> Result<Option<Self>> {
         let path = folder.join(DATASET);
-        let text = match fs::read_to_string(&path) {
+        let text = match files::read_at_most(&path, MOST_JSON) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             text => text,
         };
         let parse = || {
-            let data_set: Self = serde_json::from_str(&text.context("cannot read it")?)
+            let data_set: Self = serde_json::from_slice(&text.context("cannot read it")?)
                 .context("it does not say what a data set says of itself")?;
             ensure!(
                 data_set.version == VERSION,
@@ -359,6 +379,28 @@ fn files_of(folder: &Path, split: &str) -> Result<Vec<PathBuf>> {
     }
     files.sort();
     Ok(files)
+}
+
+/// Those, or nanoGPT's `SPLIT.bin` where there are none.
+fn files_or_bin(folder: &Path, split: &str) -> Result<Vec<PathBuf>> {
+    let files = files_of(folder, split)?;
+    let bin = folder.join(split).with_extension(BIN);
+    if files.is_empty() && bin.is_file() { Ok(vec![bin]) } else { Ok(files) }
+}
+
+/// How many tokens a file of nanoGPT's has that is `length` bytes long.
+fn expect_bin(path: &Path, length: u64) -> Result<u64> {
+    ensure!(
+        !path.with_file_name("meta.pkl").exists(),
+        "which characters its tokens are stands in meta.pkl, and reading a pickle runs the code in it: prepare the text \
+         again with `nanogpt prepare FILE --vocab characters`"
+    );
+    ensure!(
+        length > 0 && length.is_multiple_of(2),
+        "it has {} bytes, and the tokens of nanoGPT's files have two each; prepare it again",
+        count(length)
+    );
+    Ok(length / 2)
 }
 
 /// The two parts of `NAME_SPLIT_NUMBER.npy`; none if a file is called otherwise.

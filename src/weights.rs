@@ -11,11 +11,11 @@ use anyhow::{Context, Result, bail, ensure};
 use config::Config;
 use files::{Files, Stored};
 use safetensors::Dtype;
-use std::{fs, path::Path};
+use std::path::Path;
 use tch::{Kind, Tensor};
 
 pub use gpt2::Gpt2Sizes;
-pub use vocabulary::expect_gpt2_tokens;
+pub use vocabulary::{byte_spelling, expect_gpt2_tokens};
 
 /// What the names begin with that Hugging Face writes today; the hub's first `gpt2` lacks it.
 const PREFIX: &str = "transformer.";
@@ -254,9 +254,15 @@ fn bare(name: &str) -> &str {
     name.strip_prefix(PREFIX).unwrap_or(name)
 }
 
+/// The text of a file beside the weights. The longest in use, the vocabularies, have 35 MB.
+fn read(path: &Path) -> Result<Vec<u8>> {
+    ::files::read_at_most(path, 100_000_000)
+        .with_context(|| format!("{}: cannot read it", path.display()))
+}
+
 /// What the JSON in a file says, if it is of the form `T`; if not, the error calls it no `what`.
 fn read_json<T: serde::de::DeserializeOwned>(path: &Path, what: &str) -> Result<T> {
-    let text = fs::read(path).with_context(|| format!("{}: cannot read it", path.display()))?;
+    let text = read(path)?;
     serde_json::from_slice(&text).with_context(|| {
         format!("{}: this is no {what}; take it from the same place as the weights", path.display())
     })

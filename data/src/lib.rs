@@ -8,12 +8,16 @@ pub mod fables;
 pub mod fineweb_edu;
 pub mod gpt2;
 pub mod hellaswag;
-mod one_file;
+pub mod hub;
+pub mod learn;
+pub mod one_file;
+pub mod openwebtext;
 mod pieces;
 mod progress;
+mod rows;
 pub mod shakespeare;
-mod shards;
-mod text;
+pub mod shards;
+pub mod text;
 pub mod tokens;
 
 use std::{

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
-use data::{fables, fineweb_edu, gpt2, hellaswag, shakespeare, tokens};
+use data::{fables, fineweb_edu, gpt2, hellaswag, openwebtext, shakespeare, tokens};
 
 /// Downloads data sets and weights, and makes them ready for the lessons
 ///
@@ -23,6 +23,7 @@ enum DataSet {
     Shakespeare(shakespeare::Args),
     Hellaswag(hellaswag::Args),
     FinewebEdu(fineweb_edu::Args),
+    Openwebtext(openwebtext::Args),
     Tokens(tokens::Args),
     /// GPT-2's weights (548 MB): what the lessons read with --weights data/gpt2
     ///
@@ -45,6 +46,7 @@ impl DataSet {
             DataSet::Shakespeare(args) => shakespeare::run(args),
             DataSet::Hellaswag(args) => hellaswag::run(args),
             DataSet::FinewebEdu(args) => fineweb_edu::run(args),
+            DataSet::Openwebtext(args) => openwebtext::run(args),
             DataSet::Tokens(args) => tokens::run(args),
             DataSet::Gpt2(args) => gpt2::run(args, &gpt2::GPT2),
             DataSet::Gpt2Medium(args) => gpt2::run(args, &gpt2::GPT2_MEDIUM),

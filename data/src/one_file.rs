@@ -1,6 +1,9 @@
 //! What the data sets that are one file have in common.
 
-use std::{path::PathBuf, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use anyhow::{Result, anyhow, ensure};
 use files::{Download, sha256_of};
@@ -15,31 +18,40 @@ pub struct OneFile {
     pub sha256: &'static str,
 }
 
+/// Where from and where to.
 #[derive(clap::Args)]
 pub struct FileFlags {
     /// Put the file into this folder instead [default: its own in the repository's data/]
     #[arg(long, value_name = "DIR")]
-    out: Option<PathBuf>,
+    pub out: Option<PathBuf>,
 
     /// Download from this address, for example a mirror that your network can reach
     #[arg(long)]
-    url: Option<String>,
+    pub url: Option<String>,
 
     /// The checksum that the file must have, for a mirror with another edition of it
     #[arg(long, value_name = "HEX")]
-    sha256: Option<String>,
+    pub sha256: Option<String>,
 
     /// Wait this long for a connection, and three times as long when the server falls silent
     #[arg(long, value_name = "SECONDS", default_value_t = 10)]
     #[arg(value_parser = clap::value_parser!(u64).range(1..=3600))]
-    timeout: u64,
+    pub timeout: u64,
 
     /// Download even if there is a file, and replace it once the new one is whole
     #[arg(long)]
-    force: bool,
+    pub force: bool,
 }
 
 impl OneFile {
+    /// Whether a file has the content that is expected.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn is_at(&self, path: &Path) -> Result<bool> {
+        Ok(sha256_of(path)?.eq_ignore_ascii_case(self.sha256))
+    }
+
     /// Downloads the file, unless it is already there, and returns its path.
     ///
     /// # Errors

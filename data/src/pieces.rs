@@ -35,13 +35,13 @@ impl<'a> Encoder<'a> {
     /// # Panics
     /// As that; also if the text has a run of white space that [`lab::expect_breaks`] refuses.
     pub fn encode_document(&mut self, text: &str) -> Vec<u16> {
+        let Some(end_of_text) = self.tokenizer.end_of_text() else {
+            return self.tokenizer.encode_document(text); // characters, which are no pieces
+        };
         let mut tokens = Vec::with_capacity(text.len() / 3 + 1);
-        tokens.push(id(self.tokenizer.end_of_text()));
-        let mut rest = text;
-        while !rest.is_empty() {
-            let (piece, after) = rest.split_at(piece_length(rest));
+        tokens.push(id(end_of_text));
+        for piece in pieces(text) {
             self.encode_piece(piece, &mut tokens);
-            rest = after;
         }
         tokens
     }
@@ -68,6 +68,15 @@ impl<'a> Encoder<'a> {
 
 fn id(token: i64) -> u16 {
     token.try_into().expect("a vocabulary of 65,536 tokens at most")
+}
+
+/// The pieces of a text, by GPT-2's rule.
+pub fn pieces(mut text: &str) -> impl Iterator<Item = &str> {
+    std::iter::from_fn(move || {
+        let (piece, rest) = text.split_at(piece_length(text));
+        text = rest;
+        (!piece.is_empty()).then_some(piece)
+    })
 }
 
 /// What the rule tells apart.

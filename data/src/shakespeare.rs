@@ -13,7 +13,8 @@ use crate::{
     text::Texts,
 };
 
-const FILE: OneFile = OneFile {
+/// The text.
+pub const FILE: OneFile = OneFile {
     folder: "shakespeare",
     name: "input.txt",
     url: "https://raw.githubusercontent.com/karpathy/char-rnn/master/data/tinyshakespeare/input.txt",
@@ -58,6 +59,8 @@ fn tokenise(path: &Path, tokenizer: &Tokenizer) -> Result<()> {
         name: "shakespeare",
         folder: &path.with_file_name(name),
         tokenizer,
+        keeps_vocabulary: false,
+        needs_val: false,
         shard_tokens: SHARD_TOKENS,
         most_tokens: None,
         settings: vec![("sha256", sha256_of(path)?.into())],

@@ -12,7 +12,7 @@ use std::{
     thread,
 };
 
-use anyhow::{Context, Result, anyhow, bail, ensure};
+use anyhow::{Context, Result, anyhow, ensure};
 use lab::{ShardState, ShardWriter, Shards, Tokenizer, expect_breaks, grouped};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
@@ -22,6 +22,9 @@ use crate::{pieces::Encoder, progress::Progress};
 
 /// What a data set was made from and how, beside its shards.
 const SETTINGS: &str = "settings.json";
+
+/// The vocabulary beside the shards of a [`Job`] that keeps it.
+pub const VOCABULARY: &str = "vocab.tiktoken";
 
 /// Tokens in a shard, as in build-nanogpt.
 pub const SHARD_TOKENS: u64 = 100_000_000;
@@ -86,6 +89,10 @@ pub struct Job<'a> {
     pub name: &'a str,
     pub folder: &'a Path,
     pub tokenizer: &'a Tokenizer,
+    /// Whether the tokens are written beside the shards, as [`VOCABULARY`].
+    pub keeps_vocabulary: bool,
+    /// Whether there must be something to validate on.
+    pub needs_val: bool,
     pub shard_tokens: u64,
     /// How many tokens to stop at, if before the end.
     pub most_tokens: Option<u64>,
@@ -133,7 +140,7 @@ impl Job<'_> {
     pub fn run(&self, source: &dyn Source) -> Result<()> {
         let shown = self.folder.display();
         let settings = self.settings();
-        let begun = self.begun(&settings)?;
+        let begun = begun(self.folder, &settings)?;
         let unfinished = read_json(&self.folder.join(ShardWriter::UNFINISHED))?;
         if begun && unfinished.is_none() && self.folder.join(ShardWriter::DATASET).is_file() {
             let there = self.summary().with_context(|| {
@@ -175,31 +182,17 @@ impl Job<'_> {
         all.map(|(name, value)| (name.to_string(), value)).collect()
     }
 
-    /// Whether this job has been begun in the folder; an error if another one has.
-    fn begun(&self, settings: &Value) -> Result<bool> {
-        let Some(there) = read_json::<Value>(&self.folder.join(SETTINGS))? else {
-            return Ok(false);
-        };
-        if there == *settings || !has_shards(self.folder) {
-            return Ok(there == *settings);
-        }
-        let names = settings.as_object().into_iter().flatten().map(|(name, _)| name);
-        let others: Vec<&str> = names
-            .filter(|name| there.get(name) != settings.get(name))
-            .map(String::as_str)
-            .collect();
-        bail!(
-            "{} was prepared otherwise ({} differs): name another folder with --out, or take this one away",
-            self.folder.display(),
-            others.join(", ")
-        );
-    }
-
     fn begin(&self, settings: &Value) -> Result<(Place, ShardWriter)> {
         let mut writer =
             ShardWriter::new(self.name, self.folder, self.shard_size()?, self.tokenizer)?;
         writer.begin_split("val")?;
         // In this order: whoever finds settings finds how to go on, too.
+        if self.keeps_vocabulary {
+            let text = self.tokenizer.to_file();
+            files::write_atomically(&self.folder.join(VOCABULARY), |file| {
+                Ok(file.write_all(text.as_bytes())?)
+            })?;
+        }
         self.note(Place::default(), writer.state())?;
         write_json(&self.folder.join(SETTINGS), settings)?;
         Ok((Place::default(), writer))
@@ -232,7 +225,15 @@ impl Job<'_> {
                 break;
             }
         }
-        ensure!(writer.tokens() > 0, "{}: there is no text in it", source.name(0));
+        let name = source.name(0);
+        ensure!(writer.tokens() > 0, "{name}: there is no text in it");
+        for (split, purpose) in [("train", "train on"), ("val", "validate on")] {
+            let has_any = writer.tokens_of(split) > 0 || (split == "val" && !self.needs_val);
+            ensure!(
+                has_any,
+                "{name}: there is nothing to {purpose}; take more text, or another share of it to validate on"
+            );
+        }
         writer.finish()?;
         source.done(sizes.len());
         let unfinished = self.folder.join(ShardWriter::UNFINISHED);
@@ -278,12 +279,13 @@ impl Job<'_> {
 
     fn encode(&self, piece: &Piece, encoders: &Encoders) -> Result<Encoded> {
         let Piece { text, begins } = piece;
-        expect_breaks(text).with_context(|| {
+        let fits = expect_breaks(text).and_then(|()| self.tokenizer.expect_known(text));
+        fits.with_context(|| {
             let beginning: String = text.chars().take(40).collect();
             format!("the text that begins {beginning:?} cannot be tokenised")
         })?;
         let mut tokens = encoders.with(|encoder| encoder.encode_document(text));
-        if !begins {
+        if !begins && self.tokenizer.end_of_text().is_some() {
             tokens.remove(0);
         }
         Ok(Encoded { tokens, characters: text.chars().count() as u64, begins: *begins })
@@ -300,6 +302,42 @@ impl Job<'_> {
         let (train, val) = (of("train")?, of("val").unwrap_or_else(|_| "none".into()));
         Ok(format!("{train} to train on, {val} to validate on"))
     }
+}
+
+/// Whether a job with these settings has been begun in the folder.
+///
+/// # Errors
+/// If one has that differs in any of them, and has left shards.
+pub fn begun(folder: &Path, settings: &Value) -> Result<bool> {
+    let Some(there) = read_json::<Value>(&folder.join(SETTINGS))? else {
+        return Ok(false);
+    };
+    let names = settings.as_object().into_iter().flatten().map(|(name, _)| name);
+    let others: Vec<&str> =
+        names.filter(|name| there.get(name) != settings.get(name)).map(String::as_str).collect();
+    ensure!(
+        others.is_empty() || !has_shards(folder),
+        "{} was prepared otherwise ({} differs): name another folder with --out, or take this one away",
+        folder.display(),
+        others.join(", ")
+    );
+    Ok(others.is_empty())
+}
+
+/// Where the first shard is to validate on, and no more than some tokens are wanted: that they are more than it has.
+///
+/// # Errors
+/// If not.
+pub fn expect_some_to_train_on(tokens: Option<u64>, shard_tokens: u64) -> Result<()> {
+    let tokens = tokens.unwrap_or(u64::MAX);
+    ensure!(
+        tokens > shard_tokens,
+        "--tokens {}: the first {}, a shard, are to validate on, and none would be left to train on; take more, or \
+         smaller shards with --shard-tokens",
+        grouped(tokens as i64),
+        grouped(shard_tokens as i64)
+    );
+    Ok(())
 }
 
 /// Hands each chunk to `take` while the next one is read, until `take` wants no more; returns whether it still does.

@@ -1,4 +1,4 @@
-//! Text files and JSON lines as a [`Source`]: the beginning is to train on, the end to validate on.
+//! Files of text, of JSON lines and of parquet as a [`Source`]: the beginning is to train on, the end to validate on.
 
 use std::{
     fs::{self, File},
@@ -11,7 +11,10 @@ use anyhow::{Context, Result, anyhow, bail, ensure};
 use lab::{END_OF_TEXT, grouped};
 use serde_json::Value;
 
-use crate::shards::{Chunk, Chunks, Piece, Place, Source};
+use crate::{
+    rows::{Border, Rows},
+    shards::{Chunk, Chunks, Piece, Place, Source},
+};
 
 /// How much text is read at once, in bytes.
 const CHUNK: u64 = 4 << 20;
@@ -23,7 +26,7 @@ const PART: usize = 64 << 10;
 const LONGEST_LINE: u64 = 256 << 20;
 
 /// The files that a folder is searched for.
-const KINDS: [&str; 5] = ["txt", "text", "md", "jsonl", "ndjson"];
+const KINDS: [&str; 6] = ["txt", "text", "md", "jsonl", "ndjson", "parquet"];
 
 /// Files of text, one after the other.
 pub struct Texts {
@@ -32,6 +35,8 @@ pub struct Texts {
     field: String,
     /// From which byte on, counted over all files, they are to validate on.
     val_from: u64,
+    /// Whether the text is taken as it stands, and not as documents: [`Self::as_it_stands`].
+    as_it_stands: bool,
 }
 
 #[derive(Clone)]
@@ -55,7 +60,70 @@ impl Texts {
         let whole: u64 = files.iter().map(|file| file.size).sum();
         ensure!(whole > 0, "{}: there is no text in it", paths[0].display());
         let val_from = whole - (whole as f64 * val_share) as u64;
-        Ok(Self { files, field: field.into(), val_from })
+        Ok(Self { files, field: field.into(), val_from, as_it_stands: false })
+    }
+
+    /// The same as one text, as nanoGPT takes it: no token stands between documents, `<|endoftext|>` is a text like any
+    /// other, and nothing is trimmed. Where all files are plain text, `val_share` of the characters, to the character,
+    /// is to validate on. Where a line of JSON or a row has a text, a new line follows it.
+    ///
+    /// # Errors
+    /// When a file cannot be read, or is no UTF-8 text.
+    pub fn as_it_stands(mut self, val_share: f64) -> Result<Self> {
+        self.as_it_stands = true;
+        let is_plain = |file: &TextFile| Kind::of(&file.path) == Kind::Plain;
+        if self.files.iter().all(is_plain) {
+            self.val_from =
+                self.byte_of_character(|whole| (whole as f64 * (1.0 - val_share)) as u64)?;
+        }
+        Ok(self)
+    }
+
+    /// The byte, counted over all files, at which the character begins that `which` names when it is told how many there
+    /// are. The text is read twice, and never all of it in memory.
+    fn byte_of_character(&self, which: impl Fn(u64) -> u64) -> Result<u64> {
+        let count = |file| -> Result<u64> {
+            let texts = self.texts(file)?;
+            texts.map(|text| Ok(text?.chars().count() as u64)).sum()
+        };
+        let counts: Vec<u64> = (0..self.files.len()).map(count).collect::<Result<_>>()?;
+        let mut wanted = which(counts.iter().sum());
+        let mut byte = 0;
+        for (file, count) in counts.into_iter().enumerate() {
+            if wanted > count {
+                wanted -= count;
+                byte += self.files[file].size;
+                continue;
+            }
+            for text in self.texts(file)? {
+                let text = text?;
+                if let Some((at, _)) = text.char_indices().nth(wanted as usize) {
+                    return Ok(byte + at as u64);
+                }
+                wanted -= text.chars().count() as u64;
+                byte += text.len() as u64;
+            }
+            break;
+        }
+        Ok(byte)
+    }
+
+    /// A plain file's text, some megabytes at a time.
+    fn texts(&self, file: usize) -> Result<impl Iterator<Item = Result<String>>> {
+        let name = self.name(file);
+        let TextFile { path, size, .. } = &self.files[file];
+        let opened = File::open(path).with_context(|| format!("cannot read {name}"))?;
+        let mut text = PlainText::whole(opened, *size);
+        let next = move || (text.place.at < text.size).then(|| text.read_next(text.size));
+        Ok(std::iter::from_fn(next).map(move |read| match read {
+            Ok((text, _)) => Ok(text),
+            Err(error) => Err(error.context(name.clone())),
+        }))
+    }
+
+    /// How much text there is, in bytes, parquet's as it is compressed.
+    pub fn bytes(&self) -> u64 {
+        self.files.iter().map(|file| file.size).sum()
     }
 
     /// What tells whether they are still the same.
@@ -120,6 +188,35 @@ fn collect_folder(folder: &Path, files: &mut Vec<TextFile>) -> Result<()> {
     Ok(())
 }
 
+/// How a file is read.
+#[derive(PartialEq)]
+enum Kind {
+    Plain,
+    JsonLines,
+    Parquet,
+}
+
+impl Kind {
+    fn of(path: &Path) -> Self {
+        match ending(path).as_str() {
+            "jsonl" | "ndjson" => Self::JsonLines,
+            "parquet" => Self::Parquet,
+            _ => Self::Plain,
+        }
+    }
+}
+
+/// Without a token where a document begins; a new line follows what was one.
+fn as_one_text(mut chunk: Chunk) -> Chunk {
+    for piece in &mut chunk.pieces {
+        if piece.begins {
+            piece.text.push('\n');
+        }
+        piece.begins = false;
+    }
+    chunk
+}
+
 /// What a file's name ends in, in lower case.
 fn ending(path: &Path) -> String {
     path.extension().unwrap_or_default().to_string_lossy().to_lowercase()
@@ -138,17 +235,33 @@ impl Source for Texts {
         let name = self.name(from.file);
         let TextFile { path, size, .. } = &self.files[from.file];
         let mut file = File::open(path).with_context(|| format!("cannot read {name}"))?;
-        file.seek(SeekFrom::Start(from.at)).with_context(|| format!("cannot read {name}"))?;
         let val_from = self.val_from(from.file);
-        let chunks: Chunks = match ending(path).as_str() {
-            "jsonl" | "ndjson" => {
+        let chunks: Chunks = match Kind::of(path) {
+            Kind::JsonLines => {
+                let cannot_read = || format!("cannot read {name}");
+                file.seek(SeekFrom::Start(from.at)).with_context(cannot_read)?;
                 let input = BufReader::new(file);
                 Box::new(JsonLines { input, place: from, val_from, field: &self.field })
             }
-            _ => {
+            Kind::Parquet => {
+                let border = Border { byte: val_from, splits: ["train", "val"] };
+                let rows = Rows::open(path, *size, &self.field, from, Some(border));
+                Box::new(rows.with_context(|| name.clone())?)
+            }
+            Kind::Plain if self.as_it_stands => Box::new(PlainText {
+                place: from,
+                val_from,
+                as_it_stands: true,
+                ..PlainText::whole(file, *size)
+            }),
+            Kind::Plain => {
                 Box::new(PlainText::new(file, *size, from, val_from).with_context(|| name.clone())?)
             }
         };
+        let chunks = chunks.map(|chunk| match self.as_it_stands {
+            true => chunk.map(as_one_text),
+            false => chunk,
+        });
         Ok(Box::new(chunks.map(move |chunk| chunk.with_context(|| name.clone()))))
     }
 }
@@ -163,6 +276,7 @@ struct PlainText {
     size: u64,
     place: Place,
     val_from: u64,
+    as_it_stands: bool,
 }
 
 impl Iterator for PlainText {
@@ -176,7 +290,12 @@ impl Iterator for PlainText {
 impl PlainText {
     fn new(mut file: File, size: u64, place: Place, val_from: u64) -> Result<Self> {
         let val_from = if val_from < size { line_before(&mut file, val_from)? } else { size };
-        Ok(Self { file, size, place, val_from })
+        Ok(Self { place, val_from, ..Self::whole(file, size) })
+    }
+
+    /// All of it, to train on.
+    fn whole(file: File, size: u64) -> Self {
+        Self { file, size, place: Place::default(), val_from: size, as_it_stands: false }
     }
 
     fn read(&mut self) -> Result<Chunk> {
@@ -185,12 +304,23 @@ impl PlainText {
             true => (self.val_from, "train"),
             false => (self.size, "val"),
         };
-        let (text, is_last) = self.read_to_a_cut(end)?;
-        self.place.at += text.len() as u64;
+        let (text, is_last) = self.read_next(end)?;
+        if self.as_it_stands {
+            let piece = |text: &str| Piece { text: text.into(), begins: false };
+            let pieces = parts(&text).into_iter().map(piece).collect();
+            return Ok(Chunk { place, read: self.place.at, split: Some(split), pieces });
+        }
         let text = text.strip_prefix('\u{feff}').filter(|_| place.at == 0).unwrap_or(&text);
         let (pieces, inside) = pieces(text, place.inside, is_last);
         self.place.inside = inside;
         Ok(Chunk { place, read: self.place.at, split: Some(split), pieces })
+    }
+
+    /// What [`Self::read_to_a_cut`] reads, and goes on behind it.
+    fn read_next(&mut self, end: u64) -> Result<(String, bool)> {
+        let (text, is_last) = self.read_to_a_cut(end)?;
+        self.place.at += text.len() as u64;
+        Ok((text, is_last))
     }
 
     /// Some megabytes up to where they can be cut, and whether `end` is there.

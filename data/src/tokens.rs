@@ -10,13 +10,13 @@ use crate::{
     text::Texts,
 };
 
-/// Text of your own, in shards: .txt files, .jsonl files, or folders of them
+/// Text of your own, in shards: .txt, .jsonl and .parquet files, or folders of them
 ///
-/// In a text, lines that say <|endoftext|> separate documents; in a .jsonl file each line is one. The end of all is to
-/// validate on. A run that is stopped goes on where it was when you give the same command again.
+/// In a text, lines that say <|endoftext|> separate documents; in a .jsonl or .parquet file each line or row is one. The
+/// end of all is to validate on. A run that is stopped goes on where it was when you give the same command again.
 #[derive(clap::Args)]
 pub struct Args {
-    /// Files of text (UTF-8) or of JSON lines (.jsonl, .ndjson), or folders, which are searched for them
+    /// Files of text (UTF-8), of JSON lines (.jsonl, .ndjson) or of parquet, or folders, which are searched for them
     #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
 
@@ -29,7 +29,7 @@ pub struct Args {
     #[arg(long, value_name = "NAME", default_value = "gpt2")]
     tokenizer: String,
 
-    /// The field of a line of JSON that has the text
+    /// The field of a line of JSON, or the column, that has the text
     #[arg(long, value_name = "NAME", default_value = "text")]
     field: String,
 
@@ -74,6 +74,8 @@ pub fn run(args: &Args) -> Result<()> {
         name: if name.is_empty() { "tokens" } else { &name },
         folder: &folder,
         tokenizer: &tokenizer,
+        keeps_vocabulary: false,
+        needs_val: false,
         shard_tokens: args.shard_tokens,
         most_tokens: None,
         settings: vec![

@@ -1,4 +1,4 @@
-//! What `data fineweb-edu` promises, against a hub on this machine with small parquet files: the tokens in fineweb.py's
+//! What `data fineweb-edu` and `data openwebtext` promise, against a hub on this machine with small parquet files: the tokens in fineweb.py's
 //! order, the same bytes after a kill as without one, downloads that go on, and one sentence where something is wrong.
 
 use std::{
@@ -24,6 +24,10 @@ use tempfile::TempDir;
 
 const PREFIX: &str = "/datasets/HuggingFaceFW/fineweb-edu/resolve/main/sample/10BT/";
 const LISTING: &str = "/api/datasets/HuggingFaceFW/fineweb-edu/tree/main/sample/10BT";
+
+/// The same of OpenWebText.
+const PAGES: &str = "/datasets/Skylion007/openwebtext/resolve/main/plain_text/";
+const PAGES_LISTING: &str = "/api/datasets/Skylion007/openwebtext/tree/main/plain_text";
 
 /// Writes a parquet file as the hub's are: more columns than the text, which may be missing in a row, in row groups.
 fn write_parquet(path: &Path, texts: &[Option<String>], compression: Compression, column: &str) {
@@ -115,8 +119,12 @@ impl Hub {
     }
 
     fn start(&self, out: &Path, args: &[&str]) -> Child {
+        self.start_set("fineweb-edu", out, args)
+    }
+
+    fn start_set(&self, set: &str, out: &Path, args: &[&str]) -> Child {
         let mut command = Command::new(env!("CARGO_BIN_EXE_data"));
-        command.args(["fineweb-edu", "--tokenizer", "fables"]).args(args).arg("--out").arg(out);
+        command.args([set, "--tokenizer", "fables"]).args(args).arg("--out").arg(out);
         command.env("HF_ENDPOINT", &self.url);
         command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
     }
@@ -176,9 +184,10 @@ fn answer(
     });
     asked.lock().unwrap().push(format!("{path} {}", range.as_deref().unwrap_or("")));
     let mood = *mood.lock().unwrap();
-    let whole = match path.strip_prefix(PREFIX) {
+    let whole = match path.strip_prefix(PREFIX).or(path.strip_prefix(PAGES)) {
         Some(name) => fs::read(folder.join(name)).ok(),
-        None if path == LISTING => Some(listing(folder).into_bytes()),
+        None if path == LISTING => Some(listing(folder, "sample/10BT").into_bytes()),
+        None if path == PAGES_LISTING => Some(listing(folder, "plain_text").into_bytes()),
         None => None,
     };
     let Some(whole) = whole else {
@@ -195,7 +204,9 @@ fn answer(
     let head =
         format!("HTTP/1.1 {status}\r\nConnection: close\r\nContent-Length: {}\r\n\r\n", rest.len());
     connection.write_all(head.as_bytes()).ok();
-    let is_half = |file: usize| path == format!("{PREFIX}{}", name(file));
+    let is_half = |file: usize| {
+        [PREFIX, PAGES].iter().any(|prefix| path == format!("{prefix}{}", name(file)))
+    };
     let half = &rest[..rest.len() / 2];
     match mood {
         Mood::StallsAt(file) if is_half(file) => {
@@ -208,18 +219,20 @@ fn answer(
 }
 
 /// What the hub says of its files, and of one that is none of them.
-fn listing(folder: &Path) -> String {
+fn listing(folder: &Path, under: &str) -> String {
     let mut names: Vec<_> = fs::read_dir(folder).unwrap().map(|e| e.unwrap().path()).collect();
     names.sort();
     let entry = |path: &PathBuf| {
         serde_json::json!({
             "type": "file", "oid": "0123", "size": fs::metadata(path).unwrap().len(),
             "lfs": { "oid": sha256_of(path).unwrap(), "pointerSize": 135 },
-            "path": format!("sample/10BT/{}", path.file_name().unwrap().to_str().unwrap()),
+            "path": format!("{under}/{}", path.file_name().unwrap().to_str().unwrap()),
         })
     };
     let mut entries: Vec<_> = names.iter().rev().map(entry).collect(); // in no order
-    entries.push(serde_json::json!({ "type": "file", "size": 3, "path": "sample/10BT/README.md" }));
+    entries.push(
+        serde_json::json!({ "type": "file", "size": 3, "path": format!("{under}/README.md") }),
+    );
     serde_json::to_string(&entries).unwrap()
 }
 
@@ -378,4 +391,38 @@ fn what_the_hub_should_not_send_is_refused() {
     write_parquet(&folder.path().join(name(0)), &texts, Compression::SNAPPY, "body");
     let other = Hub::serve(folder, Vec::new());
     other.fails(&place.path().join("body"), &[], &[&name(0), "no column `text`"]);
+}
+
+/// Of OpenWebText the first 0.05 %, in whole pages, are to validate on, and a kill changes nothing.
+#[test]
+fn openwebtexts_first_pages_are_to_validate_on() {
+    let (hub, place) = (Hub::new(), tempfile::tempdir().unwrap());
+    let (whole, out) = (place.path().join("whole"), place.path().join("pages"));
+    let args = ["--shard-tokens", "20000"];
+    let output = hub.start_set("openwebtext", &whole, &args).wait_with_output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    let (val, train) = (tokens(&whole, "val"), tokens(&whole, "train"));
+    let pages = val.iter().filter(|&&token| token == 1023).count();
+    let all: usize = hub.texts.iter().map(Vec::len).sum();
+    assert!((1..=1 + all / 1000).contains(&pages), "{pages} of {all}");
+    assert!([val, train].concat() == hub.expected());
+
+    hub.set(Mood::StallsAt(1));
+    let mut program = hub.start_set("openwebtext", &out, &args);
+    let part = out.join("parquet").join(format!("{}.part", name(1)));
+    while !fs::metadata(&part).is_ok_and(|part| part.len() > 0) {
+        assert!(program.try_wait().unwrap().is_none());
+        thread::sleep(Duration::from_millis(5));
+    }
+    program.kill().unwrap(); // SIGKILL
+    program.wait().unwrap();
+    assert!(tokens_are_missing(&out));
+    hub.set(Mood::Good);
+    let output = hub.start_set("openwebtext", &out, &args).wait_with_output().unwrap();
+    assert!(String::from_utf8_lossy(&output.stdout).contains("going on"), "{output:?}");
+    assert_same(&whole, &out);
+}
+
+fn tokens_are_missing(folder: &Path) -> bool {
+    Shards::open(folder, "train", &Tokenizer::load("fables").unwrap()).is_err()
 }

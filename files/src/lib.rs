@@ -11,7 +11,8 @@ mod download;
 mod temporary;
 
 use std::{
-    io::{BufWriter, Write},
+    fs::File,
+    io::{self, BufWriter, Read, Write},
     path::Path,
 };
 
@@ -20,6 +21,20 @@ use temporary::Temporary;
 
 #[cfg(feature = "download")]
 pub use download::{Download, sha256_of};
+
+/// Reads a file that may be a stranger's: no more memory is taken than for `most` bytes, whatever lies there.
+///
+/// # Errors
+/// When it cannot be read, or is longer.
+pub fn read_at_most(path: &Path, most: u64) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    File::open(path)?.take(most.saturating_add(1)).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > most {
+        let sentence = format!("it has more than {most} bytes, and such a file has fewer");
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, sentence));
+    }
+    Ok(bytes)
+}
 
 /// Replaces the content of the file at `path` by what `write` writes, as a whole or not at all.
 ///

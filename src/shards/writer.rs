@@ -1,7 +1,8 @@
 //! Writes what [`Shards`](super::Shards) reads.
 
 use super::{
-    Counts, DataSet, MOST_TOKENS, VERSION, Vocabulary, files_of, name_and_number, npy, shown,
+    Counts, DataSet, MOST_TOKENS, VERSION, Vocabulary, files_of, files_or_bin, name_and_number,
+    npy, shown,
 };
 use crate::{Tokenizer, grouped, text::printable};
 use anyhow::{Context, Result, bail, ensure};
@@ -105,7 +106,7 @@ impl ShardWriter {
         fs::create_dir_all(folder)
             .with_context(|| format!("cannot make the folder {}", shown(folder)))?;
         for split in SPLITS {
-            let files = files_of(folder, split)?;
+            let files = files_or_bin(folder, split)?;
             let names = files.iter().filter_map(|file| file.file_name()?.to_str());
             if let Some(foreign) = names.into_iter().find(|name| is_foreign(name)) {
                 bail!(
@@ -179,6 +180,11 @@ impl ShardWriter {
     /// How many tokens there have been, of all splits.
     pub fn tokens(&self) -> u64 {
         self.state.splits.values().map(|counts| counts.tokens).sum()
+    }
+
+    /// How many tokens there have been of a split.
+    pub fn tokens_of(&self, split: &str) -> u64 {
+        self.state.splits.get(split).map_or(0, |counts| counts.tokens)
     }
 
     /// The split that is being written.

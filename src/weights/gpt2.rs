@@ -32,7 +32,9 @@ impl Weights {
             n_head > 0 && n_embd % n_head == 0,
             "n_head: {n_embd} numbers do not make {n_head} heads of equal width"
         );
-        // Before a model of this size takes memory: a name alone, with nothing behind it, is no layer.
+        // Before a model of this size takes memory: a name alone, with nothing behind it, is no layer, and rows without
+        // columns are no positions.
+        self.stored("wpe.weight", &[block_size, n_embd])?;
         for i in 0..n_layer {
             self.stored(&format!("h.{i}.mlp.c_fc.weight"), &[n_embd, 4 * n_embd])?;
         }

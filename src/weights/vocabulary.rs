@@ -1,11 +1,10 @@
 //! Whether a checkpoint's tokens are GPT-2's.
 
-use super::{FETCH, read_json};
-use anyhow::{Context, Result, bail, ensure};
+use super::{FETCH, read, read_json};
+use anyhow::{Result, bail, ensure};
 use serde::Deserialize;
 use std::{
     collections::BTreeMap,
-    fs,
     path::{Path, PathBuf},
 };
 
@@ -113,8 +112,7 @@ fn tokenizers_in(folder: &Path) -> Result<Vec<Tokenizer>> {
         found.push(Tokenizer::new(path, String::new(), vocabulary, added));
     }
     if let Some(path) = file("vocab.txt") {
-        let text =
-            fs::read(&path).with_context(|| format!("{}: cannot read it", path.display()))?;
+        let text = read(&path)?;
         let tokens =
             String::from_utf8_lossy(&text).lines().map(str::to_owned).enumerate().collect();
         found.push(Tokenizer { path, kind: "WordPiece".into(), tokens });
@@ -165,7 +163,7 @@ impl Vocabulary {
 /// GPT-2's tokens in the order of their ids, spelled as in its `vocab.json`.
 fn gpt2_tokens() -> Result<Vec<String>> {
     let tokenizer = tiktoken_rs::r50k_base()?;
-    let spelling = spelling();
+    let spelling = byte_spelling();
     let spell = |id| {
         let bytes = tokenizer.decode_bytes(&[id])?;
         Ok(bytes.into_iter().map(|byte| spelling[usize::from(byte)]).collect())
@@ -175,7 +173,7 @@ fn gpt2_tokens() -> Result<Vec<String>> {
 
 /// The character that GPT-2's files write for each byte: the printable ones of Latin-1 as they are,
 /// and for the others, a space or half a letter, the characters from `Ā` on.
-fn spelling() -> [char; 256] {
+pub fn byte_spelling() -> [char; 256] {
     let mut others = 'Ā'..;
     std::array::from_fn(|byte| match byte as u8 {
         byte @ (b'!'..=b'~' | 0xa1..=0xac | 0xae..=0xff) => char::from(byte),
