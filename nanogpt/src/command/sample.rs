@@ -1,0 +1,123 @@
+use anyhow::{Context, Result, ensure};
+use lab::{Rng, Tokenizer, printable};
+use nanogpt::{
+    generate::{Generator, Sampling, Writer},
+    source,
+};
+use std::{
+    fs,
+    io::{self, Write},
+};
+
+/// Write text with a model, as it comes
+#[derive(clap::Args)]
+pub struct Args {
+    /// The folder of a run, a folder of Hugging Face's, or gpt2, gpt2-medium, gpt2-large, gpt2-xl
+    #[arg(value_name = "FROM", default_value = "out")]
+    from: String,
+
+    /// What the text begins with; FILE:path takes a file's [default: a new document, or a new line]
+    #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
+    start: Option<String>,
+
+    /// How many texts to write
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    num_samples: usize,
+
+    /// How many tokens each goes on for
+    #[arg(long, value_name = "N", default_value_t = 500)]
+    max_new_tokens: usize,
+
+    /// Below 1 makes likely tokens likelier; 0 always takes the likeliest
+    #[arg(long, value_name = "X", default_value_t = 0.8)]
+    temperature: f64,
+
+    /// Draw from the N likeliest tokens only
+    #[arg(long, value_name = "N", default_value_t = 200, value_parser = clap::value_parser!(i64).range(1..))]
+    top_k: i64,
+
+    /// Draw from the likeliest tokens only that have this share of the probability together
+    #[arg(long, value_name = "X")]
+    top_p: Option<f64>,
+
+    #[arg(long, value_name = "N", default_value_t = 1337)]
+    seed: u64,
+
+    /// cpu, cuda, cuda:1, mps, or auto (a GPU if there is one)
+    #[arg(long, default_value = "auto")]
+    device: String,
+
+    /// Compute every token anew from all before it, to compare
+    #[arg(long)]
+    no_cache: bool,
+}
+
+pub fn run(args: &Args) -> Result<()> {
+    let sampling = args.sampling()?;
+    let device = lab::device(&args.device)?;
+    let given = args.start()?;
+    let (model, tokenizer) = source::open(&args.from, device)?;
+    let start = given.unwrap_or_else(|| default_start(&tokenizer).into());
+    tokenizer.expect_known(&start).context("--start")?;
+    let mut prompt = tokenizer.encode(&start);
+    if prompt.is_empty() {
+        prompt = vec![tokenizer.end_of_text().unwrap_or(0)]; // a new document
+    }
+    let mut rng = Rng::new(args.seed);
+    let mut out = io::stdout().lock();
+    for _ in 0..args.num_samples {
+        let mut generator =
+            Generator::new(&model, tokenizer.n_vocab(), &prompt, sampling, !args.no_cache);
+        let mut writer = Writer::new(&tokenizer);
+        write(&mut out, &start)?;
+        for _ in 0..args.max_new_tokens {
+            let id = generator.next(&mut rng);
+            if Some(id) == tokenizer.end_of_text() {
+                break;
+            }
+            write(&mut out, &writer.push(id))?;
+        }
+        write(&mut out, &writer.finish())?;
+        writeln!(out, "\n---------------")?;
+    }
+    Ok(())
+}
+
+/// Shows what has come at once. A control character of a model's could change the terminal.
+fn write(out: &mut impl Write, text: &str) -> Result<()> {
+    out.write_all(printable(text).as_bytes())?;
+    Ok(out.flush()?)
+}
+
+impl Args {
+    fn sampling(&self) -> Result<Sampling> {
+        let Self { temperature, top_k, top_p, .. } = *self;
+        ensure!(
+            temperature == 0.0 || (1e-3..=1e3).contains(&temperature),
+            "--temperature {temperature}: choose 0, or a number from 0.001 to 1000"
+        );
+        ensure!(
+            top_p.is_none_or(|p| 0.0 < p && p <= 1.0),
+            "--top-p {}: choose a number above 0, up to 1",
+            top_p.unwrap_or_default()
+        );
+        Ok(Sampling { temperature, top_k: Some(top_k), top_p })
+    }
+
+    fn start(&self) -> Result<Option<String>> {
+        let Some(start) = &self.start else { return Ok(None) };
+        let text = match start.strip_prefix("FILE:") {
+            Some(path) => {
+                fs::read_to_string(path).with_context(|| format!("--start: cannot read {path}"))?
+            }
+            None => start.clone(),
+        };
+        Ok(Some(text))
+    }
+}
+
+/// A new line, with which nanoGPT begins, where characters have no new document and know one.
+fn default_start(tokenizer: &Tokenizer) -> &'static str {
+    let knows_lines = tokenizer.expect_known("\n").is_ok();
+    if tokenizer.end_of_text().is_none() && knows_lines { "\n" } else { "" }
+}

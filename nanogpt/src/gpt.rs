@@ -1,0 +1,434 @@
+//! The model: GPT-2, with nanoGPT's options.
+
+use crate::precision::Precision;
+use anyhow::{Result, ensure};
+use lab::{Gpt2Sizes, Weights};
+use serde::{Deserialize, Serialize};
+use std::path::Path;
+use tch::{
+    Device, IndexOp, Kind, Reduction, Tensor,
+    nn::{self, Init, VarStore},
+};
+
+/// Standard deviation of GPT-2's initial weights.
+const INIT_STD: f64 = 0.02;
+
+/// The sizes of a model.
+///
+/// ```
+/// use nanogpt::{Gpt, GptConfig};
+///
+/// let config = GptConfig { n_layer: 2, n_head: 2, n_embd: 64, ..GptConfig::default() };
+/// let model = Gpt::new(&config, tch::Device::Cpu).unwrap();
+/// let idx = tch::Tensor::from_slice2(&[[1i64, 2, 3]]); // (B, T) token ids
+/// assert_eq!(model.forward(&idx, false).size(), [1, 3, config.vocab_size]); // (B, T, V)
+/// ```
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GptConfig {
+    /// T at most: how many tokens the model can see.
+    pub block_size: i64,
+    /// V: how many tokens there are.
+    pub vocab_size: i64,
+    pub n_layer: i64,
+    pub n_head: i64,
+    /// C: how wide the residual stream is.
+    pub n_embd: i64,
+    /// The share of numbers that training sets to 0 at each dropout: 0 for pretraining, 0.1 and more for small texts.
+    pub dropout: f64,
+    /// Whether linear layers and layer norms have a bias, as GPT-2's do. Without it is a little better and faster.
+    pub bias: bool,
+}
+
+/// GPT-2 124M with its 50,257 tokens rounded up to a multiple of 64, as in nanoGPT.
+impl Default for GptConfig {
+    fn default() -> Self {
+        Self {
+            block_size: 1024,
+            vocab_size: 50_304,
+            n_layer: 12,
+            n_head: 12,
+            n_embd: 768,
+            dropout: 0.0,
+            bias: true,
+        }
+    }
+}
+
+impl GptConfig {
+    /// Refuses sizes of which no model can be made.
+    ///
+    /// # Errors
+    /// One sentence that names the size.
+    pub fn check(&self) -> Result<()> {
+        let sizes = [
+            ("block_size", self.block_size),
+            ("vocab_size", self.vocab_size),
+            ("n_layer", self.n_layer),
+            ("n_head", self.n_head),
+            ("n_embd", self.n_embd),
+        ];
+        for (name, size) in sizes {
+            ensure!((1..=1 << 24).contains(&size), "{name} = {size}: choose a number from 1 on");
+        }
+        ensure!(
+            self.n_embd % self.n_head == 0,
+            "n_embd = {} cannot be shared out among n_head = {} heads: choose a multiple",
+            self.n_embd,
+            self.n_head
+        );
+        ensure!(
+            (0.0..1.0).contains(&self.dropout),
+            "dropout = {}: from 0 to below 1",
+            self.dropout
+        );
+        Ok(())
+    }
+
+    /// How many parameters the model has; without the position embedding where `non_embedding`, as nanoGPT counts.
+    /// The token embedding is counted, since it is also the matrix that makes the logits.
+    pub fn n_params(&self, non_embedding: bool) -> i64 {
+        let (c, bias) = (self.n_embd, i64::from(self.bias));
+        let layer_norm = c + bias * c;
+        let attention = 3 * c * c + c * c + bias * (3 * c + c);
+        let mlp = 2 * 4 * c * c + bias * (4 * c + c);
+        let block = 2 * layer_norm + attention + mlp;
+        let positions = if non_embedding { 0 } else { self.block_size * c };
+        self.vocab_size * c + positions + self.n_layer * block + layer_norm
+    }
+
+    /// The parameters of the model by name, each with its shape, in no special order. Nothing takes memory yet.
+    pub fn shapes(&self) -> impl Iterator<Item = (String, Vec<i64>)> {
+        let (c, bias) = (self.n_embd, self.bias);
+        let tables = [("wte.weight", self.vocab_size), ("wpe.weight", self.block_size)];
+        let tables = tables.map(|(name, rows)| (name.to_string(), vec![rows, c]));
+        let layers = [
+            ("ln_1", vec![c]),
+            ("attn.c_attn", vec![3 * c, c]),
+            ("attn.c_proj", vec![c, c]),
+            ("ln_2", vec![c]),
+            ("mlp.c_fc", vec![4 * c, c]),
+            ("mlp.c_proj", vec![c, 4 * c]),
+        ];
+        let of_block =
+            move |i| layers.clone().map(|(name, shape)| (format!("h.{i}.{name}"), shape));
+        let layers = (0..self.n_layer).flat_map(of_block).chain([("ln_f".into(), vec![c])]);
+        let both = move |(name, shape): (String, Vec<i64>)| {
+            let bias = bias.then(|| (format!("{name}.bias"), vec![shape[0]]));
+            [(format!("{name}.weight"), shape)].into_iter().chain(bias)
+        };
+        tables.into_iter().chain(layers.flat_map(both))
+    }
+
+    /// The floating-point operations of training on one token in a window of `t`: two for each parameter and token
+    /// forward and four backward, and 12·L·C·T for attention's own two products.
+    ///
+    /// Source: PaLM's appendix B (arXiv 2204.02311), as in nanoGPT's `estimate_mfu`.
+    pub fn flops_per_token(&self, t: i64) -> f64 {
+        (6 * self.n_params(true) + 12 * self.n_layer * self.n_embd * t) as f64
+    }
+}
+
+/// A GPT: its parameters, and how they are put together.
+pub struct Gpt {
+    /// Holds the parameters, under GPT-2's names.
+    pub vs: VarStore,
+    pub config: GptConfig,
+    /// Of the matrix products in a loss, and in [`Self::forward`].
+    pub precision: Precision,
+    wte: nn::Embedding,
+    wpe: nn::Embedding,
+    h: Vec<Block>,
+    ln_f: LayerNorm,
+}
+
+/// The keys and values of the tokens that a model has seen, so that the next token is computed alone.
+pub struct Cache {
+    /// For each layer two tensors (B, nh, block_size, hs), of whose places the first `len` are filled.
+    layers: Vec<(Tensor, Tensor)>,
+    len: i64,
+}
+
+impl Cache {
+    /// How many tokens it holds.
+    pub fn len(&self) -> i64 {
+        self.len
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+}
+
+impl Gpt {
+    /// A model with GPT-2's initial weights, drawn by libtorch's generator (see [`tch::manual_seed`]).
+    ///
+    /// # Errors
+    /// See [`GptConfig::check`].
+    pub fn new(config: &GptConfig, device: Device) -> Result<Self> {
+        config.check()?;
+        let vs = VarStore::new(device);
+        let p = vs.root();
+        let block = |i| Block::new(&p / "h" / i, config);
+        Ok(Self {
+            wte: embedding(&p / "wte", config.vocab_size, config.n_embd),
+            wpe: embedding(&p / "wpe", config.block_size, config.n_embd),
+            h: (0..config.n_layer).map(block).collect(),
+            ln_f: LayerNorm::new(&p / "ln_f", config),
+            config: config.clone(),
+            precision: Precision::Float32,
+            vs,
+        })
+    }
+
+    /// A GPT-2 with the weights in a folder that Hugging Face's libraries wrote, or in one safetensors file.
+    ///
+    /// # Errors
+    /// One sentence that says what is missing there, or is not the plain GPT-2.
+    pub fn from_pretrained(path: &Path, dropout: f64, device: Device) -> Result<Self> {
+        let weights = Weights::open(path)?;
+        let Gpt2Sizes { block_size, vocab_size, n_layer, n_head, n_embd } = weights.gpt2_sizes()?;
+        let config =
+            GptConfig { block_size, vocab_size, n_layer, n_head, n_embd, dropout, bias: true };
+        let model = Self::new(&config, device)?;
+        weights.copy_to(&model.vs)?;
+        Ok(model)
+    }
+
+    /// Lets training drop out this share of the numbers from now on.
+    pub fn set_dropout(&mut self, dropout: f64) {
+        self.config.dropout = dropout;
+        for block in &mut self.h {
+            (block.attn.dropout, block.mlp.dropout) = (dropout, dropout);
+        }
+    }
+
+    /// The same model for shorter windows: it forgets the later positions.
+    ///
+    /// # Errors
+    /// If it cannot see as far as that.
+    pub fn crop_block_size(self, block_size: i64) -> Result<Self> {
+        ensure!(
+            (1..=self.config.block_size).contains(&block_size),
+            "block_size = {block_size}: this model sees from 1 to {} tokens",
+            self.config.block_size
+        );
+        let config = GptConfig { block_size, ..self.config.clone() };
+        let mut cropped = Self::new(&config, self.vs.device())?;
+        cropped.precision = self.precision;
+        let _guard = tch::no_grad_guard();
+        let parameters = self.vs.variables();
+        for (name, mut parameter) in cropped.vs.variables() {
+            let rows = parameter.size()[0];
+            parameter.copy_(&parameters[&name].narrow(0, 0, rows));
+        }
+        Ok(cropped)
+    }
+
+    /// The parameters by name, in the order of their names: handles, so that writing into one changes the model.
+    pub fn named_parameters(&self) -> Vec<(String, Tensor)> {
+        let mut parameters: Vec<_> = self.vs.variables().into_iter().collect();
+        parameters.sort_by(|a, b| a.0.cmp(&b.0)); // they come in another order each time
+        parameters
+    }
+
+    /// The logits of the token after each: (B, T) ids → (B, T, V). Drops out where `train`.
+    ///
+    /// # Panics
+    /// If T is above `block_size`, or an id is not below `vocab_size`.
+    pub fn forward(&self, idx: &Tensor, train: bool) -> Tensor {
+        let x = self.trunk(idx, train, None);
+        self.lm_head(&x)
+    }
+
+    /// The logits of the token after the last: (B, T) ids, which follow those in `cache` → (B, V). Adds them to `cache`.
+    ///
+    /// # Panics
+    /// If the cache has no room for them.
+    pub fn forward_cached(&self, idx: &Tensor, cache: &mut Cache) -> Tensor {
+        let x = self.trunk(idx, false, Some(cache));
+        cache.len += idx.size()[1];
+        self.lm_head(&x.i((.., -1)))
+    }
+
+    /// A cache for `batch_size` texts at once.
+    pub fn cache(&self, batch_size: i64) -> Cache {
+        let GptConfig { n_head, block_size, n_embd, .. } = self.config;
+        let shape = [batch_size, n_head, block_size, n_embd / n_head];
+        let zeros = || Tensor::zeros(shape, (self.wte.ws.kind(), self.vs.device()));
+        Cache { layers: self.h.iter().map(|_| (zeros(), zeros())).collect(), len: 0 }
+    }
+
+    /// Mean cross-entropy in nats a token, a scalar. `idx` and `targets` are (B, T) ids.
+    pub fn loss(&self, idx: &Tensor, targets: &Tensor, train: bool) -> Tensor {
+        self.precision.autocast(self.vs.device(), || {
+            let logits = self.forward(idx, train).flatten(0, 1); // (B·T, V)
+            logits.cross_entropy_for_logits(&targets.flatten(0, 1))
+        })
+    }
+
+    /// The cross-entropy of each target in nats, (B, T). `idx` and `targets` are (B, T) ids.
+    pub fn losses(&self, idx: &Tensor, targets: &Tensor) -> Tensor {
+        self.precision.autocast(self.vs.device(), || {
+            let logits = self.forward(idx, false).flatten(0, 1); // (B·T, V)
+            let (targets, shape) = (targets.flatten(0, 1), targets.size());
+            let losses =
+                logits.cross_entropy_loss::<Tensor>(&targets, None, Reduction::None, -100, 0.0);
+            losses.view(&shape[..])
+        })
+    }
+
+    fn trunk(&self, idx: &Tensor, train: bool, mut cache: Option<&mut Cache>) -> Tensor {
+        let seen = cache.as_ref().map_or(0, |cache| cache.len);
+        let end = seen + idx.size()[1];
+        assert!(
+            end <= self.config.block_size,
+            "{end} tokens, and the model sees {}",
+            self.config.block_size
+        );
+        let pos = Tensor::arange_start(seen, end, (Kind::Int64, idx.device()));
+        let x = idx.apply(&self.wte) + pos.apply(&self.wpe); // (B, T, C) + (T, C)
+        let mut x = x.dropout(self.config.dropout, train);
+        for (i, block) in self.h.iter().enumerate() {
+            let past = cache.as_mut().map(|cache| (&mut cache.layers[i], seen));
+            x = block.forward(&x, train, past);
+        }
+        self.ln_f.forward(&x)
+    }
+
+    fn lm_head(&self, x: &Tensor) -> Tensor {
+        x.matmul(&self.wte.ws.tr())
+    }
+}
+
+struct Block {
+    ln_1: LayerNorm,
+    attn: CausalSelfAttention,
+    ln_2: LayerNorm,
+    mlp: Mlp,
+}
+
+/// A layer's keys and values so far, and how many there are.
+type Past<'a> = Option<(&'a mut (Tensor, Tensor), i64)>;
+
+impl Block {
+    fn new(p: nn::Path, config: &GptConfig) -> Self {
+        Self {
+            ln_1: LayerNorm::new(&p / "ln_1", config),
+            attn: CausalSelfAttention::new(&p / "attn", config),
+            ln_2: LayerNorm::new(&p / "ln_2", config),
+            mlp: Mlp::new(&p / "mlp", config),
+        }
+    }
+
+    fn forward(&self, x: &Tensor, train: bool, past: Past) -> Tensor {
+        let x = x + self.attn.forward(&self.ln_1.forward(x), train, past);
+        &x + self.mlp.forward(&self.ln_2.forward(&x), train)
+    }
+}
+
+struct CausalSelfAttention {
+    c_attn: nn::Linear,
+    c_proj: nn::Linear,
+    n_head: i64,
+    dropout: f64,
+}
+
+impl CausalSelfAttention {
+    fn new(p: nn::Path, config: &GptConfig) -> Self {
+        let c = config.n_embd;
+        Self {
+            c_attn: linear(&p / "c_attn", c, 3 * c, INIT_STD, config),
+            c_proj: linear(&p / "c_proj", c, c, residual_std(config), config),
+            n_head: config.n_head,
+            dropout: config.dropout,
+        }
+    }
+
+    fn forward(&self, x: &Tensor, train: bool, past: Past) -> Tensor {
+        let (b, t, c) = x.size3().expect("x is (B, T, C)");
+        let heads = |x: &Tensor| x.view([b, t, self.n_head, c / self.n_head]).transpose(1, 2); // → (B, nh, T, hs)
+        let qkv = x.apply(&self.c_attn).chunk(3, -1);
+        let (q, mut k, mut v) = (heads(&qkv[0]), heads(&qkv[1]), heads(&qkv[2]));
+        let mut is_causal = true;
+        if let Some((past, seen)) = past {
+            k = append(&mut past.0, &k, seen);
+            v = append(&mut past.1, &v, seen);
+            // libtorch's causal mask lines the first query up with the first key. A single query sees all keys anyway.
+            assert!(seen == 0 || t == 1, "tokens follow those in a cache one at a time");
+            is_causal = seen == 0;
+        }
+        let dropout = if train { self.dropout } else { 0.0 };
+        let y = Tensor::scaled_dot_product_attention::<Tensor>(
+            &q, &k, &v, None, dropout, is_causal, None, false,
+        );
+        let y = y.transpose(1, 2).reshape([b, t, c]);
+        y.apply(&self.c_proj).dropout(self.dropout, train)
+    }
+}
+
+/// Writes the new keys or values, (B, nh, T, hs), behind those that a layer's cache has, and returns all.
+fn append(cache: &mut Tensor, new: &Tensor, seen: i64) -> Tensor {
+    let t = new.size()[2];
+    cache.narrow(2, seen, t).copy_(new);
+    cache.narrow(2, 0, seen + t)
+}
+
+struct Mlp {
+    c_fc: nn::Linear,
+    c_proj: nn::Linear,
+    dropout: f64,
+}
+
+impl Mlp {
+    fn new(p: nn::Path, config: &GptConfig) -> Self {
+        let c = config.n_embd;
+        Self {
+            c_fc: linear(&p / "c_fc", c, 4 * c, INIT_STD, config),
+            c_proj: linear(&p / "c_proj", 4 * c, c, residual_std(config), config),
+            dropout: config.dropout,
+        }
+    }
+
+    fn forward(&self, x: &Tensor, train: bool) -> Tensor {
+        let x = x.apply(&self.c_fc).gelu("tanh"); // (B, T, C) → (B, T, 4·C)
+        x.apply(&self.c_proj).dropout(self.dropout, train)
+    }
+}
+
+/// tch's own always has a bias.
+struct LayerNorm {
+    weight: Tensor,
+    bias: Option<Tensor>,
+}
+
+impl LayerNorm {
+    fn new(p: nn::Path, config: &GptConfig) -> Self {
+        let c = config.n_embd;
+        Self {
+            weight: p.var("weight", &[c], Init::Const(1.0)),
+            bias: config.bias.then(|| p.var("bias", &[c], Init::Const(0.0))),
+        }
+    }
+
+    fn forward(&self, x: &Tensor) -> Tensor {
+        let shape = self.weight.size();
+        x.layer_norm(&shape[..], Some(&self.weight), self.bias.as_ref(), 1e-5, true)
+    }
+}
+
+/// Each block writes twice into the residual stream; scaled like this, all together add the variance of one.
+fn residual_std(config: &GptConfig) -> f64 {
+    INIT_STD / (2.0 * config.n_layer as f64).sqrt()
+}
+
+fn linear(p: nn::Path, fan_in: i64, fan_out: i64, std: f64, config: &GptConfig) -> nn::Linear {
+    let ws_init = Init::Randn { mean: 0.0, stdev: std };
+    let bs_init = Some(Init::Const(0.0));
+    nn::linear(p, fan_in, fan_out, nn::LinearConfig { ws_init, bs_init, bias: config.bias })
+}
+
+fn embedding(p: nn::Path, n: i64, n_embd: i64) -> nn::Embedding {
+    let ws_init = Init::Randn { mean: 0.0, stdev: INIT_STD };
+    nn::embedding(p, n, n_embd, nn::EmbeddingConfig { ws_init, ..Default::default() })
+}

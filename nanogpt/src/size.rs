@@ -1,0 +1,246 @@
+//! What a model takes before anything is trained: parameters, floating-point operations, bytes on disk and in memory.
+//!
+//! The lists are those of nanoGPT's notebook `transformer_sizing`; the memory follows from what libtorch keeps of each
+//! operation for the backward pass. `tests/size.rs` holds it against runs.
+
+use crate::{config::TrainConfig, gpt::GptConfig, optim::Hidden, precision::Precision};
+use tch::Device;
+
+/// OpenAI's models: name, `n_layer`, `n_head`, `n_embd`.
+const PRETRAINED: [(&str, i64, i64, i64); 4] = [
+    ("gpt2", 12, 12, 768),
+    ("gpt2-medium", 24, 16, 1024),
+    ("gpt2-large", 36, 20, 1280),
+    ("gpt2-xl", 48, 25, 1600),
+];
+
+/// The model that a run trains: the one of its settings, or the one of OpenAI's that `init_from` names, seeing no
+/// further than `block_size`.
+pub fn model_of(config: &TrainConfig, vocab_size: i64) -> GptConfig {
+    let named = PRETRAINED.iter().find(|(name, ..)| *name == config.init_from);
+    let Some((_, n_layer, n_head, n_embd)) = named.copied() else {
+        return config.gpt(vocab_size);
+    };
+    let block_size = config.block_size.min(1024);
+    let dropout = config.dropout;
+    GptConfig { block_size, vocab_size: 50_257, n_layer, n_head, n_embd, dropout, bias: true }
+}
+
+/// How many parameters each part has. A block's parts are of one block; those after it are of the whole model.
+pub fn parameters(config: &GptConfig) -> Vec<(&'static str, i64)> {
+    let (c, bias) = (config.n_embd, i64::from(config.bias));
+    let layer_norm = c + bias * c;
+    let linear = |from: i64, to: i64| from * to + bias * to;
+    let (position, token) = (c * config.block_size, c * config.vocab_size);
+    let (qkv, proj) = (linear(c, 3 * c), linear(c, c));
+    let (fc, out) = (linear(c, 4 * c), linear(4 * c, c));
+    let (attention, mlp) = (layer_norm + qkv + proj, layer_norm + fc + out);
+    let blocks = config.n_layer * (attention + mlp);
+    vec![
+        ("embedding/position", position),
+        ("embedding/token", token),
+        ("embedding", position + token),
+        ("attention/ln", layer_norm),
+        ("attention/qkv", qkv),
+        ("attention/proj", proj),
+        ("attention", attention),
+        ("mlp/ln", layer_norm),
+        ("mlp/fc", fc),
+        ("mlp/proj", out),
+        ("mlp", mlp),
+        ("block", attention + mlp),
+        ("all blocks", blocks),
+        ("ln_f", layer_norm),
+        ("lm_head", 0), // it is the table of tokens
+        ("total", position + token + blocks + layer_norm),
+    ]
+}
+
+/// The floating-point operations of the forward pass of one window of `t` tokens, by part: two for each number of each
+/// matrix product, and none for anything else, since nothing else counts beside them. Training takes three times as
+/// many: each product has two in the backward pass.
+pub fn forward_flops(config: &GptConfig, t: i64) -> Vec<(&'static str, i64)> {
+    let c = config.n_embd;
+    let product = |rows: i64, inner: i64, columns: i64| 2 * rows * inner * columns;
+    let qkv = product(t, c, 3 * c);
+    let scores = product(t, c, t); // of all heads; causal kernels skip up to half
+    let proj = product(t, c, c);
+    let mlp = product(t, c, 4 * c);
+    let attention = qkv + 2 * scores + proj;
+    let blocks = config.n_layer * (attention + 2 * mlp);
+    let head = product(t, c, config.vocab_size);
+    vec![
+        ("attention/qkv", qkv),
+        ("attention/scores", scores),
+        ("attention/values", scores),
+        ("attention/proj", proj),
+        ("attention", attention),
+        ("mlp/fc", mlp),
+        ("mlp/proj", mlp),
+        ("mlp", 2 * mlp),
+        ("block", attention + 2 * mlp),
+        ("all blocks", blocks),
+        ("lm_head", head),
+        ("forward", blocks + head),
+        ("backward", 2 * (blocks + head)),
+        ("forward and backward", 3 * (blocks + head)),
+    ]
+}
+
+/// The number of a part in one of the lists above.
+///
+/// # Panics
+/// If the list has no such part.
+pub fn of(list: &[(&'static str, i64)], part: &str) -> i64 {
+    list.iter().find(|(name, _)| *name == part).expect("a part of the list").1
+}
+
+/// How a model is trained, as far as memory goes.
+#[derive(Clone, Copy, Debug)]
+pub struct Job {
+    /// Windows in a micro-batch, and tokens in a window.
+    pub batch_size: i64,
+    pub block_size: i64,
+    /// Whether a step has several micro-batches.
+    pub accumulates: bool,
+    pub optimizer: Hidden,
+    pub precision: Precision,
+    /// On the CPU attention with dropout has no kernel of its own, and keeps all its scores.
+    pub device: Device,
+}
+
+impl Job {
+    /// The training that a run does on one rank of `ranks`.
+    pub fn new(config: &TrainConfig, precision: Precision, device: Device, ranks: usize) -> Self {
+        Self {
+            batch_size: config.batch_size,
+            block_size: config.block_size,
+            accumulates: config.gradient_accumulation_steps > ranks,
+            optimizer: config.optimizer,
+            precision,
+            device,
+        }
+    }
+}
+
+/// Bytes that tensors take while a model is trained.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Memory {
+    /// Always there: float32, whatever the precision.
+    pub weights: i64,
+    /// AdamW's two means; of a matrix with Muon one.
+    pub optimizer: i64,
+    /// From the first backward pass of a step to its end.
+    pub gradients: i64,
+    /// What the forward pass leaves in the blocks and before them for the backward pass, copies of weights included.
+    pub activations: i64,
+    /// The logits' logarithms at the end of the forward pass.
+    pub logits: i64,
+    /// The most at any moment, to within a few per cent on the CPU. On a GPU the kernels' own workspace comes on top, and
+    /// what the caching allocator cannot use.
+    pub peak: i64,
+}
+
+/// What a model will take in training.
+pub fn memory(config: &GptConfig, job: &Job) -> Memory {
+    let (c, v) = (config.n_embd, config.vocab_size);
+    let n = of(&parameters(config), "total");
+    let matrices = 12 * c * c; // in a block
+    let is_muon = job.optimizer == Hidden::Muon;
+    let optimizer = 8 * n - if is_muon { 4 * config.n_layer * matrices } else { 0 };
+    let (tokens, table) = (job.batch_size * job.block_size, 4 * v * c);
+    let kept = Kept::of(config, job);
+    let activations = config.n_layer * kept.block + kept.ends;
+    let logits = 4 * tokens * v;
+    let earlier = if job.accumulates { 4 * n } else { 0 };
+
+    // The moments at which most is there, beside what always is. The backward pass begins: two gradients as large as
+    // the logits.
+    let of_logits = earlier + activations + 3 * logits;
+    // It is in the middle of the last block's MLP.
+    let of_mlp = earlier + activations + kept.in_mlp + table;
+    // It is in the last block's attention.
+    let of_attention = earlier + activations + kept.in_attention + table;
+    // It ends: all gradients are there, and the table's two halves, of its two uses.
+    let at_end = 4 * n + 2 * table;
+    // Muon works on the largest matrix.
+    let of_muon = 4 * n + if is_muon { 22 * 4 * c * c } else { 0 };
+    let moments = [of_logits, of_mlp, of_attention, at_end, of_muon];
+    let always = 4 * n + optimizer + 2 * 8 * tokens;
+    Memory {
+        weights: 4 * n,
+        optimizer,
+        gradients: 4 * n,
+        activations,
+        logits,
+        peak: always + moments.iter().max().expect("there are some"),
+    }
+}
+
+/// Bytes that the forward pass leaves for the backward pass, and what that adds at its fullest moments.
+struct Kept {
+    block: i64,
+    /// Before and behind the blocks.
+    ends: i64,
+    in_mlp: i64,
+    in_attention: i64,
+}
+
+impl Kept {
+    fn of(config: &GptConfig, job: &Job) -> Self {
+        let (c, v, tokens) = (config.n_embd, config.vocab_size, job.batch_size * job.block_size);
+        let stream = tokens * c; // numbers in the residual stream, which stays in float32
+        let is_half = matches!(job.precision, Precision::Bfloat16 | Precision::Float16);
+        let x = if is_half { 2 } else { 4 }; // bytes of what matrix products take and give
+        let copies = if is_half { 2 } else { 0 }; // of each weight of a matrix product
+        let statistics = 2 * 4 * tokens; // of a layer norm: mean and standard deviation
+        let dropout = config.dropout > 0.0;
+        let is_gpu = job.device.is_cuda();
+        // Which numbers are dropped out is a byte on a GPU, and a number on a CPU.
+        let noise = |bytes: i64| if dropout { stream * if is_gpu { 1 } else { bytes } } else { 0 };
+        let heads = tokens * config.n_head; // rows of scores
+        let (scores, attention) = match dropout && !is_gpu {
+            // In float32: softmax, noise, their product; and queries, keys and values of its own.
+            true => (4 * heads * job.block_size, 3 * 4 * heads * job.block_size + 3 * 4 * stream),
+            false => (0, 4 * heads + 3 * x * stream),
+        };
+        // The stream twice; what goes into qkv, into c_proj and into c_fc; GELU's input and output.
+        let of_stream = 2 * 4 + 3 * x + 2 * 4 * x;
+        let block =
+            of_stream * stream + attention + 2 * statistics + 2 * noise(x) + copies * 12 * c * c;
+        let ends = noise(4) + (4 + x) * stream + statistics + copies * v * c;
+        // What the backward pass has let go of before: of the last layer norm and the head, then of the MLP.
+        let head = (4 + x) * stream + statistics + copies * v * c;
+        let mlp = (4 + 9 * x) * stream + statistics + copies * 8 * c * c + 2 * noise(x);
+        let in_float32 = if is_half { 4 } else { 0 };
+        Self {
+            block,
+            ends,
+            // The gradients of the stream and of GELU's input, and of c_proj.
+            in_mlp: (4 + 4 * x) * stream + (16 - 4 * copies) * c * c - head,
+            // One more matrix of scores, the gradients of the stream and of what attention gave, and of three matrices.
+            in_attention: scores + (4 + x + in_float32) * stream + (36 - copies) * c * c
+                - head
+                - mlp,
+        }
+    }
+}
+
+/// Bytes of a checkpoint from which a run goes on: weights and optimizer, in float32.
+pub fn checkpoint_bytes(config: &GptConfig, optimizer: Hidden) -> i64 {
+    let n = config.n_params(false);
+    let spared = match optimizer {
+        Hidden::Muon => 4 * config.n_layer * 12 * config.n_embd * config.n_embd,
+        Hidden::AdamW => 0,
+    };
+    12 * n - spared
+}
+
+/// Bytes as people say them: `1.49 GB`.
+pub fn said(bytes: f64) -> String {
+    match bytes {
+        1e9.. => format!("{:.2} GB", bytes / 1e9),
+        1e6.. => format!("{:.1} MB", bytes / 1e6),
+        _ => format!("{:.1} kB", bytes / 1e3),
+    }
+}
