@@ -1,5 +1,7 @@
 //! The subcommands, each with its flags and its `run`.
 
+pub mod bench;
+pub mod completions;
 pub mod eval;
 pub mod export;
 pub mod import;
@@ -7,5 +9,6 @@ pub mod knobs;
 pub mod plot;
 pub mod prepare;
 pub mod sample;
+pub mod scaling;
 pub mod size;
 pub mod train;

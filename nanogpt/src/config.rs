@@ -180,7 +180,11 @@ impl TrainConfig {
         Ok(config)
     }
 
-    fn check(&self) -> Result<()> {
+    /// Refuses what makes no sense.
+    ///
+    /// # Errors
+    /// One sentence that names the setting.
+    pub fn check(&self) -> Result<()> {
         let at_least_one = [
             ("eval_interval", self.eval_interval),
             ("log_interval", self.log_interval),

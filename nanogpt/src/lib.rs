@@ -18,7 +18,10 @@
 //! | [`config`] | the settings of a run, by nanoGPT's names |
 //! | [`metrics`], [`tensorboard`], [`curve`] | the numbers of a run: on disk, for TensorBoard, on a terminal |
 //! | [`size`] | parameters, operations, bytes, before anything is trained |
+//! | [`mod@bench`] | how fast this machine trains, and how fast it could |
+//! | [`scaling`] | what more parameters, or more tokens, would bring |
 
+pub mod bench;
 pub mod checkpoint;
 pub mod config;
 pub mod curve;
@@ -33,6 +36,7 @@ pub mod optim;
 pub mod pickle;
 pub mod precision;
 pub mod prepare;
+pub mod scaling;
 pub mod schedule;
 pub mod size;
 pub mod source;

@@ -3,7 +3,9 @@
 mod command;
 
 use clap::{Parser, Subcommand};
-use command::{eval, export, import, plot, prepare, sample, size, train};
+use command::{
+    bench, completions, eval, export, import, plot, prepare, sample, scaling, size, train,
+};
 use std::process::ExitCode;
 
 /// Trains, samples, evaluates and resumes GPTs
@@ -23,7 +25,10 @@ enum Command {
     Export(export::Args),
     Import(import::Args),
     Size(size::Args),
+    Bench(bench::Args),
+    Scaling(scaling::Args),
     Plot(plot::Args),
+    Completions(completions::Args),
 }
 
 fn main() -> ExitCode {
@@ -36,6 +41,9 @@ fn main() -> ExitCode {
         Command::Export(args) => export::run(&args),
         Command::Import(args) => import::run(&args),
         Command::Size(args) => size::run(&args),
+        Command::Bench(args) => bench::run(&args),
+        Command::Scaling(args) => scaling::run(&args),
         Command::Plot(args) => plot::run(&args),
+        Command::Completions(args) => completions::run(&args),
     })
 }

@@ -2,10 +2,13 @@ use super::knobs::{Knobs, NOTE};
 use anyhow::Result;
 use lab::{Tokenizer, grouped};
 use nanogpt::{
+    GptConfig, TrainConfig,
     data::{folder_of, padded, tokenizer_of},
     precision::Precision,
-    size::{self, Job, said},
+    size::{self, Job, Memory, said},
 };
+use std::{env, process};
+use tch::Device;
 
 /// Say how large a run's model is, what it computes, and whether it will fit, before anything is trained
 #[derive(clap::Args)]
@@ -22,7 +25,6 @@ pub struct Args {
 pub fn run(args: &Args) -> Result<()> {
     let config = args.knobs.load()?;
     let device = lab::device(&config.device)?;
-    let precision = Precision::choose(config.precision(), device)?;
     let vocab_size = args.vocab_size.unwrap_or_else(|| vocab_size_of(&config.dataset));
     let model = size::model_of(&config, vocab_size);
     model.check()?;
@@ -45,38 +47,59 @@ pub fn run(args: &Args) -> Result<()> {
     let per_token = size::of(&flops, "forward and backward") as f64 / t as f64;
     println!("  a token in training: {}", grouped(per_token as i64));
 
-    let job = Job::new(&config, precision, device, 1);
-    let memory = size::memory(&model, &job);
-    println!("\nmemory, {} windows of {t} tokens, {precision:?}", config.batch_size);
-    let parts = [
-        ("weights", memory.weights),
-        ("gradients", memory.gradients),
-        ("optimizer", memory.optimizer),
-        ("activations", memory.activations),
-        ("logits", memory.logits),
-        ("at most", memory.peak),
-    ];
-    for (part, bytes) in parts {
-        println!("  {part:<22}{:>16}", said(bytes as f64));
+    print_memory(&config, &model, device)
+}
+
+/// In float32 and in bfloat16, whichever the run will take.
+fn print_memory(config: &TrainConfig, model: &GptConfig, device: Device) -> Result<()> {
+    let chosen = Precision::choose(config.precision(), device)?;
+    let t = config.block_size.min(model.block_size);
+    let memory = [Precision::Float32, Precision::Bfloat16]
+        .map(|precision| size::memory(model, &Job::new(config, precision, device, 1)));
+    let row = |part: &str, of: fn(&Memory) -> i64| {
+        let [float32, bfloat16] = memory.map(|memory| said(of(&memory) as f64));
+        println!("  {part:<22}{float32:>16}{bfloat16:>12}");
+    };
+    let title = format!("memory, {} × {t} tokens", config.batch_size);
+    println!("\n{title:<24}{:>16}{:>12}", "float32", "bfloat16");
+    row("weights", |memory| memory.weights);
+    row("gradients", |memory| memory.gradients);
+    row("optimizer", |memory| memory.optimizer);
+    row("activations", |memory| memory.activations);
+    row("logits", |memory| memory.logits);
+    row("at most at one time", |memory| memory.peak);
+    if let Some(free) = free_on(device) {
+        let verdicts = memory.map(|memory| if memory.peak as u64 <= free { "yes" } else { "no" });
+        let question = format!("fits into {}?", said(free as f64));
+        println!("  {question:<22}{:>16}{:>12}", verdicts[0], verdicts[1]);
     }
-    let checkpoint = size::checkpoint_bytes(&model, config.optimizer);
+    let checkpoint = size::checkpoint_bytes(model, config.optimizer);
     println!("  {:<22}{:>16}", "a checkpoint on disk", said(checkpoint as f64));
-    println!("{}", verdict(memory.peak as u64, device));
+    println!("Training here will be in {chosen:?}, on {device:?}.");
     Ok(())
 }
 
-/// Whether it will fit. A GPU's free memory is not asked for here.
-fn verdict(peak: u64, device: tch::Device) -> String {
-    let Some(free) = lab::free_memory().filter(|_| !device.is_cuda()) else {
-        return "  will it fit? compare `at most` with your device's memory".into();
-    };
-    let fits =
-        if peak < free { "yes" } else { "no: make batch_size, block_size or the model smaller" };
-    format!("  will it fit? {} are free here: {fits}", said(free as f64))
+/// Bytes that are free on a device at this moment, where that can be asked for.
+fn free_on(device: Device) -> Option<u64> {
+    match device {
+        Device::Cpu => lab::free_memory(),
+        Device::Cuda(index) => {
+            // libtorch counts among the GPUs that it may see.
+            let visible = env::var("CUDA_VISIBLE_DEVICES").unwrap_or_default();
+            let of_system = visible.split(',').nth(index).filter(|id| !id.is_empty());
+            let id = of_system.map_or(index.to_string(), str::to_string);
+            let mut command = process::Command::new("nvidia-smi");
+            command.args(["--query-gpu=memory.free", "--format=csv,noheader,nounits", "-i", &id]);
+            let said = command.output().ok()?.stdout;
+            let mebibytes: u64 = String::from_utf8(said).ok()?.trim().parse().ok()?;
+            Some(mebibytes << 20)
+        }
+        _ => None,
+    }
 }
 
 /// V of a model for the data set of a run; for GPT-2's tokens where it is not there.
-fn vocab_size_of(dataset: &str) -> i64 {
+pub fn vocab_size_of(dataset: &str) -> i64 {
     let tokenizer = match dataset {
         "fables" => Tokenizer::load(dataset),
         _ => tokenizer_of(&folder_of(dataset)),
