@@ -517,6 +517,6 @@ fn tryout(text: &str) -> Option<String> {
     Some(after.split_once("```")?.0.trim_end().to_string())
 }
 
-fn line_of(text: &str, at: usize) -> usize {
+pub fn line_of(text: &str, at: usize) -> usize {
     text[..at].matches('\n').count() + 1
 }

@@ -1,8 +1,12 @@
 //! `cargo xtask check`: whether the book still tells the truth.
 
-use std::{fs, path::PathBuf, process::ExitCode, thread};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    thread,
+};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
 use ladder::record::Record;
 use rayon::{
@@ -12,8 +16,8 @@ use rayon::{
 
 use crate::{
     compare::{differences, words},
-    record::{self, Programs, QUICK, RECORD, RECORDED},
-    runs::{self, Run},
+    record::{self, QUICK, RECORD, RECORDED},
+    runs::{self, Kind, Run},
     workspace,
 };
 
@@ -42,77 +46,67 @@ pub struct Check {
 }
 
 impl Check {
-    pub fn run(&self) -> Result<ExitCode> {
+    pub fn run(&self) -> Result<()> {
         let mut runs = runs::named(&self.names)?;
         for run in runs.iter_mut().filter(|_| self.quick) {
             // Only what takes long is recorded so.
             run.quick = run.folder(&self.recorded).join(QUICK).exists();
         }
-        let programs = Programs::build(&runs)?;
-        let differ = self.differing(&runs, &programs)?;
-        let strays = match self.names.is_empty() {
-            true => record::others(&self.recorded, &runs)?,
-            false => Vec::new(),
-        };
-        for folder in &strays {
-            eprintln!("error: {} is of no step and no patch: remove it", folder.display());
+        let others = record::others(&self.recorded, &runs)?;
+        if let Some(stray) = others.first().filter(|_| self.names.is_empty()) {
+            bail!("{} is of no step and no patch: remove it", stray.display());
         }
-        if !differ.is_empty() {
-            eprintln!(
-                "error: {} of {} differ from what is recorded: mend the cause, or, if it is meant, \
-                 `cargo xtask record {}`",
-                differ.len(),
-                runs.len(),
-                differ.join(" ")
-            );
-        }
-        let is_as_recorded = differ.is_empty() && strays.is_empty();
-        Ok(if is_as_recorded { ExitCode::SUCCESS } else { ExitCode::FAILURE })
-    }
-
-    /// The names of the runs that are not as recorded.
-    fn differing<'a>(&self, runs: &'a [Run], programs: &Programs) -> Result<Vec<&'a str>> {
+        let programs = runs::build(&runs)?;
         let cores = thread::available_parallelism().map_or(1, usize::from);
         let pool = ThreadPoolBuilder::new().num_threads(cores.min(MOST_AT_ONCE)).build()?;
         // Whoever is free takes the next run, so that they begin in the order of the steps.
-        Ok(pool.install(|| {
+        let differ: Vec<&str> = pool.install(|| {
             let runs = runs.iter().par_bridge();
-            runs.filter(|run| !self.is_as_recorded(run, programs)).map(Run::name).collect()
-        }))
+            runs.filter(|run| !self.is_as_recorded(run, &programs)).map(|run| &*run.name).collect()
+        });
+        ensure!(
+            differ.is_empty(),
+            "{} of {} differ from what is recorded: mend the cause, or, if it is meant, \
+             `cargo xtask record {}`",
+            differ.len(),
+            runs.len(),
+            differ.join(" ")
+        );
+        Ok(())
     }
 
     /// Runs it, and says so in a line, or in several if it is not.
-    fn is_as_recorded(&self, run: &Run, programs: &Programs) -> bool {
+    fn is_as_recorded(&self, run: &Run, programs: &Path) -> bool {
         let result = self.compare(run, programs);
         let said = match &result {
             Ok(seconds) => format!("{seconds:>6.1} s   as recorded"),
             Err(why) => format!("differs\n  {}", format!("{why:#}").replace('\n', "\n  ")),
         };
-        println!("{:<28}{said}{}", run.name(), if run.quick { " (--quick)" } else { "" });
+        println!("{:<28}{said}{}", run.name, if run.quick { " (--quick)" } else { "" });
         result.is_ok()
     }
 
     /// The seconds that a run took which is as recorded; an error that shows what differs if it is not.
-    fn compare(&self, run: &Run, programs: &Programs) -> Result<f64> {
+    fn compare(&self, run: &Run, programs: &Path) -> Result<f64> {
         // One thread, because where others want the cores too, threads that wait for each other take
         // many times as long, and a check may well run beside other things.
-        let outcome = programs.run(run, Some(1))?;
+        let outcome = run.run(programs, Some(1))?;
         let folder = run.folder(&self.recorded);
         let path = folder.join(run.compared());
         let recorded = fs::read_to_string(&path).with_context(|| {
-            format!("it is not recorded yet: `cargo xtask record {}`", run.name())
+            format!("it is not recorded yet: `cargo xtask record {}`", run.name)
         })?;
-        let (recorded, now) = match run.is_tryout() {
-            true => (words(&recorded), words(&outcome.output)),
-            false => {
-                let now = outcome.file(RECORD).context("it writes no record.json")?;
+        let (recorded, now) = match run.kind {
+            Kind::Tryout { .. } => (words(&recorded), words(&outcome.output)),
+            _ => {
+                let now = outcome.files.get(RECORD).context("it writes no record.json")?;
                 (Record::parse(&recorded)?, Record::parse(std::str::from_utf8(now)?)?)
             }
         };
         let differences = differences(&recorded, &now, rounding(run));
         let path = path.strip_prefix(workspace()).unwrap_or(&path).display();
         ensure!(differences.is_empty(), "{path}:\n{}", differences.join("\n"));
-        for (name, _) in outcome.files.iter().filter(|_| run.variation.is_none()) {
+        for name in outcome.files.keys().filter(|_| run.is_step()) {
             ensure!(folder.join(name).exists(), "it writes {name}, which is not recorded");
         }
         Ok(outcome.seconds)
@@ -124,9 +118,9 @@ impl Check {
 /// much of the order in which sums are added: without a warm-up 0.9937 and 1.0328 nats a character with two threads
 /// and with one.
 fn rounding(run: &Run) -> f64 {
-    match run.name() {
+    match &*run.name {
         "step08-all_bfloat16" | "step10-bfloat16" => 0.02,
-        "step09-no_warmup" | "step09-rates" => 0.05,
+        "step09-no_warmup" => 0.05,
         _ => 0.0,
     }
 }

@@ -51,10 +51,9 @@ fn is_matched(recorded: &Value, now: Option<&Value>, rounding: f64) -> bool {
 
 fn difference(recorded: Option<&Value>, now: Option<&Value>) -> String {
     let name = recorded.or(now).map_or("", |value| &value.name);
-    let text = |value: Option<&Value>| {
-        value.map_or("(no such value)".to_string(), |value| value.text.clone())
-    };
-    format!("{name}\n  recorded: {}\n  now:      {}", text(recorded), text(now))
+    let [recorded, now] =
+        [recorded, now].map(|value| value.map_or("(no such value)", |value| &value.text));
+    format!("{name}\n  recorded: {recorded}\n  now:      {now}")
 }
 
 #[cfg(test)]

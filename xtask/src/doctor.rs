@@ -4,19 +4,18 @@ use std::{
     env,
     ffi::OsStr,
     path::{Path, PathBuf},
-    process::{Command, ExitCode, Stdio},
+    process::{Command, Stdio},
     thread,
 };
 
-use anyhow::Result;
-use clap::Args;
+use anyhow::{Context, Result, ensure};
 
 use crate::{
+    cargo,
     libtorch::{self, Fault},
     machine::{self, first_line},
     own_libtorch,
     setup::has_mps,
-    variations::cargo_program,
     workspace,
 };
 
@@ -33,32 +32,23 @@ const LIBRARY_PATH: &str = if cfg!(windows) {
 const PRELOAD: &str =
     if cfg!(target_os = "macos") { "DYLD_INSERT_LIBRARIES" } else { "LD_PRELOAD" };
 
-/// Say what this machine has, what is wrong with it, and what to do about it
-///
-/// Ends with a first matrix product, for which tch is built: some minutes the first time.
-/// Exit code 1 if something is missing without which nothing runs.
-#[derive(Args)]
-pub struct Doctor {}
-
-impl Doctor {
-    pub fn run(&self) -> Result<ExitCode> {
-        let own = own_libtorch();
-        let folder = match &own {
-            Ok(Some(own)) => own.clone(),
-            _ => workspace().join("libtorch"),
-        };
-        let mut rows = vec![rustc(), cxx(), libtorch(&own, &folder)];
-        rows.extend(variables(&folder));
-        rows.extend([library_path(&folder), preloaded(&folder)].into_iter().flatten());
-        rows.extend([cores(), vector_units(), memory()]);
+pub fn run() -> Result<()> {
+    let own = own_libtorch();
+    let folder = match &own {
+        Ok(Some(own)) => own.clone(),
+        _ => workspace().join("libtorch"),
+    };
+    let mut rows = vec![rustc(), cxx(), libtorch(&own, &folder)];
+    rows.extend(libtorch::check_variables(&folder).err().map(|why| fault("environment", &why)));
+    rows.extend([library_path(&folder), preloaded(&folder)].into_iter().flatten());
+    rows.extend([cores(), vector_units(), memory()]);
+    rows.iter().for_each(Row::print);
+    if healthy(&rows) {
+        rows = probe(&folder)?;
         rows.iter().for_each(Row::print);
-        if healthy(&rows) {
-            let probed = probe(&folder);
-            probed.iter().for_each(Row::print);
-            rows.extend(probed);
-        }
-        Ok(if healthy(&rows) { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     }
+    ensure!(healthy(&rows), "what is marked !! has to be mended before anything runs");
+    Ok(())
 }
 
 /// One line of the report.
@@ -75,11 +65,11 @@ impl Row {
         Row { name: name.into(), finding: Ok(finding.into()), advice: None }
     }
 
-    fn bad(name: &str, finding: impl Into<String>) -> Row {
-        Row { name: name.into(), finding: Err(finding.into()), advice: None }
+    fn bad(name: &str, finding: impl Into<String>, advice: &str) -> Row {
+        Row { name: name.into(), finding: Err(finding.into()), advice: Some(advice.into()) }
     }
 
-    fn advise(self, advice: impl Into<String>) -> Row {
+    fn advise(self, advice: &str) -> Row {
         Row { advice: Some(advice.into()), ..self }
     }
 
@@ -102,14 +92,13 @@ fn healthy(rows: &[Row]) -> bool {
 fn rustc() -> Row {
     const NEEDED: &str = env!("CARGO_PKG_RUST_VERSION");
     let advice = "install Rust from https://rustup.rs, or `rustup update`";
-    let Some(number) = machine::rustc() else {
-        return Row::bad("rustc", "there is none").advise(advice);
-    };
-    if minor(&number) < minor(NEEDED) {
-        let finding = format!("{number} is too old, {NEEDED} is needed");
-        return Row::bad("rustc", finding).advise(advice);
+    match machine::rustc() {
+        None => Row::bad("rustc", "there is none", advice),
+        Some(number) if minor(&number) < minor(NEEDED) => {
+            Row::bad("rustc", format!("{number} is too old, {NEEDED} is needed"), advice)
+        }
+        Some(number) => Row::good("rustc", format!("{number} ({NEEDED} is needed)")),
     }
-    Row::good("rustc", format!("{number} ({NEEDED} is needed)"))
 }
 
 /// The 88 of 1.88.0.
@@ -123,40 +112,28 @@ fn cxx() -> Row {
     if cfg!(windows) {
         return msvc(name);
     }
-    if cfg!(target_os = "macos")
-        && let Some(missing) = without_xcode(name)
-    {
-        return missing;
+    // On a Mac `c++` is there before its compiler is: a program that only offers to install it.
+    if cfg!(target_os = "macos") && first_line(Command::new("xcode-select").arg("-p")).is_none() {
+        let finding = "Xcode's command line tools are not installed";
+        return Row::bad(name, finding, "`xcode-select --install`");
     }
     let cxx = env::var("CXX").unwrap_or_else(|_| "c++".into());
     let advice = "install one: `apt install g++`, `dnf install gcc-c++`, `xcode-select --install`";
     let Some(version) = first_line(Command::new(&cxx).arg("--version")) else {
-        return Row::bad(name, format!("`{cxx}` does not run")).advise(advice);
+        return Row::bad(name, format!("`{cxx}` does not run"), advice);
     };
     let mut compile = Command::new(&cxx);
     compile.args(["-std=c++17", "-fsyntax-only", "-include", "vector", "-x", "c++", "/dev/null"]);
     match compile.stderr(Stdio::null()).status() {
         Ok(status) if status.success() => Row::good(name, version),
-        _ => Row::bad(name, format!("{version} cannot compile C++17")).advise(advice),
-    }
-}
-
-/// On a Mac `c++` is there before its compiler is: a program that only offers to install it.
-fn without_xcode(name: &str) -> Option<Row> {
-    match first_line(Command::new("xcode-select").arg("-p")) {
-        Some(_) => None,
-        None => {
-            let row = Row::bad(name, "Xcode's command line tools are not installed");
-            Some(row.advise("`xcode-select --install`"))
-        }
+        _ => Row::bad(name, format!("{version} cannot compile C++17"), advice),
     }
 }
 
 /// Windows's libtorch is made with Visual C++, and only that can build what is to work with it.
 fn msvc(name: &str) -> Row {
     let installer = env::var_os("ProgramFiles(x86)").unwrap_or_default();
-    let vswhere =
-        Path::new(&installer).join("Microsoft Visual Studio").join("Installer").join("vswhere.exe");
+    let vswhere = Path::new(&installer).join(r"Microsoft Visual Studio\Installer\vswhere.exe");
     let mut newest = Command::new(vswhere);
     newest.args(["-latest", "-products", "*", "-property", "installationPath"]);
     newest.args(["-requires", "Microsoft.VisualStudio.Component.VC.Tools.x86.x64"]);
@@ -167,19 +144,18 @@ fn msvc(name: &str) -> Row {
     if first_line(Command::new("where").arg("cl.exe")).is_some() {
         return Row::good(name, "Visual C++, in PATH");
     }
-    Row::bad(name, "there is no Visual C++ for x64").advise(
-        "install Visual Studio's Build Tools with \"Desktop development with C++\": \
-         `winget install Microsoft.VisualStudio.2022.BuildTools`",
-    )
+    let advice = "install Visual Studio's Build Tools with \"Desktop development with C++\": \
+                  `winget install Microsoft.VisualStudio.2022.BuildTools`";
+    Row::bad(name, "there is no Visual C++ for x64", advice)
 }
 
 fn libtorch(own: &Result<Option<PathBuf>, Fault>, folder: &Path) -> Row {
-    if let Err(fault) = own {
-        return fault_row("libtorch", fault);
+    if let Err(why) = own {
+        return fault("libtorch", why);
     }
     if let Err(why) = libtorch::check(folder) {
         let advice = "`cargo xtask setup`, or point LIBTORCH at a libtorch 2.11.0";
-        return Row::bad("libtorch", why).advise(advice);
+        return Row::bad("libtorch", why, advice);
     }
     let origin = match own {
         Ok(Some(_)) if folder.join("version.py").exists() => "pip's PyTorch, by your LIBTORCH",
@@ -195,14 +171,8 @@ fn libtorch(own: &Result<Option<PathBuf>, Fault>, folder: &Path) -> Row {
     Row::good("libtorch", format!("{version} {kind} in {} ({origin})", folder.display()))
 }
 
-/// Only where something is wrong: these variables are not meant to be set here.
-fn variables(folder: &Path) -> Option<Row> {
-    let fault = libtorch::check_variables(folder).err()?;
-    Some(fault_row("environment", &fault))
-}
-
-fn fault_row(name: &str, fault: &Fault) -> Row {
-    Row::bad(name, &fault.what).advise(&fault.way_out)
+fn fault(name: &str, fault: &Fault) -> Row {
+    Row::bad(name, &fault.what, &fault.way_out)
 }
 
 /// Only where the library path leads to another libtorch, as users of tch have it in their shell's start-up
@@ -220,7 +190,7 @@ fn library_path(folder: &Path) -> Option<Row> {
         return Some(Row::good(LIBRARY_PATH, finding + "; it does no harm, ours comes first"));
     }
     let advice = libtorch::unset(&[LIBRARY_PATH]);
-    Some(Row::bad(LIBRARY_PATH, finding + ", which comes before ours").advise(advice))
+    Some(Row::bad(LIBRARY_PATH, finding + ", which comes before ours", &advice))
 }
 
 /// Only where a library of another libtorch, or of its kind of threads, is loaded into every program.
@@ -237,12 +207,12 @@ fn preloaded(folder: &Path) -> Option<Row> {
     let advice = libtorch::unset(&[PRELOAD]);
     if let Some(library) = foreign(&["libtorch", "libc10"]) {
         let finding = format!("puts {} in the place of ours", library.display());
-        return Some(Row::bad(PRELOAD, finding).advise(advice));
+        return Some(Row::bad(PRELOAD, finding, &advice));
     }
     let library = foreign(&["libgomp", "libomp", "libiomp"])?;
     let finding = format!("puts {} in the place of libtorch's own", library.display());
     let advice = format!("if programs are slow or break off: {advice}");
-    Some(Row::good(PRELOAD, finding).advise(advice))
+    Some(Row::good(PRELOAD, finding).advise(&advice))
 }
 
 fn cores() -> Row {
@@ -252,30 +222,20 @@ fn cores() -> Row {
 
 /// The instructions that make a CPU fast at this.
 fn vector_units() -> Row {
-    #[cfg(target_arch = "x86_64")]
-    let has = [
+    let units: &[(&str, bool)] = &[
+        #[cfg(target_arch = "x86_64")]
         ("AVX2", is_x86_feature_detected!("avx2")),
+        #[cfg(target_arch = "x86_64")]
         ("AVX-512", is_x86_feature_detected!("avx512f")),
+        #[cfg(target_arch = "x86_64")]
         ("AVX-512 bf16", is_x86_feature_detected!("avx512bf16")),
-    ];
-    #[cfg(target_arch = "aarch64")]
-    let has = [
+        #[cfg(target_arch = "aarch64")]
         ("NEON", std::arch::is_aarch64_feature_detected!("neon")),
+        #[cfg(target_arch = "aarch64")]
         ("bf16", std::arch::is_aarch64_feature_detected!("bf16")),
     ];
-    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
-    let has: [(&str, bool); 0] = [];
-    let list = |wanted| {
-        let names = has.iter().filter(|(_, has)| *has == wanted).map(|(name, _)| *name);
-        names.collect::<Vec<_>>().join(", ")
-    };
-    let row = match (list(true), list(false)) {
-        (yes, no) if yes.is_empty() && no.is_empty() => "unknown on this architecture".into(),
-        (yes, no) if no.is_empty() => yes,
-        (yes, no) if yes.is_empty() => format!("without {no}; the lessons will be slow"),
-        (yes, no) => format!("{yes}; without {no}"),
-    };
-    Row::good("vector instructions", row)
+    let said = units.iter().map(|(name, has)| format!("{}{name}", if *has { "" } else { "no " }));
+    Row::good("vector instructions", said.collect::<Vec<_>>().join(", "))
 }
 
 fn memory() -> Row {
@@ -288,14 +248,11 @@ fn memory() -> Row {
 }
 
 /// Builds and runs the probe program, `tch-ext/examples/probe.rs`, and reports what it finds.
-fn probe(folder: &Path) -> Vec<Row> {
+fn probe(folder: &Path) -> Result<Vec<Row>> {
     println!("    building and running the probe (some minutes the first time)");
-    let mut probe = Command::new(cargo_program());
-    probe.args(["run", "--package", "tch-ext", "--example", "probe"]);
-    let output = match probe.current_dir(workspace()).stderr(Stdio::inherit()).output() {
-        Ok(output) => output,
-        Err(error) => return vec![Row::bad("probe", format!("cargo does not run: {error}"))],
-    };
+    let mut probe = cargo::command();
+    probe.args(["run", "--package", "tch-ext", "--example", "probe"]).stderr(Stdio::inherit());
+    let output = probe.output().context("cannot run cargo")?;
     let lines = String::from_utf8_lossy(&output.stdout).into_owned();
     let said: Vec<(&str, &str)> = lines.lines().filter_map(|line| line.split_once(": ")).collect();
 
@@ -308,37 +265,39 @@ fn probe(folder: &Path) -> Vec<Row> {
         rows.push(if value.starts_with("right") {
             Row::good(name, *value)
         } else {
-            Row::bad(name, *value).advise("another libtorch; this one computes wrongly here")
+            Row::bad(name, *value, "another libtorch; this one computes wrongly here")
         });
     }
     if !output.status.success() && healthy(&rows) {
-        let advice = "read what cargo says above";
-        rows.push(Row::bad("probe", "does not build or breaks off").advise(advice));
+        let finding = "does not build or breaks off";
+        rows.push(Row::bad("probe", finding, "read what cargo says above"));
     }
-    rows
+    Ok(rows)
 }
 
 /// Whether a GPU can be used, and if not, which of the things that it takes is missing.
 fn cuda(folder: &Path, said: &[(&str, &str)]) -> Row {
-    let says = |name: &str, value: &str| said.contains(&(name, value));
     let gpus = said.iter().find(|(name, _)| *name == "GPUs").map_or("0", |(_, gpus)| gpus);
-    if gpus != "0" {
-        return Row::good("CUDA", format!("linked and available, GPUs: {gpus}"));
-    }
     let driver = Path::new("/proc/driver/nvidia/version").exists();
-    if !libtorch::has_cuda(folder) {
-        let row = Row::good("CUDA", "not linked and not available: this libtorch is for CPUs");
-        let advice = "to use the GPU: `cargo xtask setup --cuda`, or a LIBTORCH with CUDA";
-        return if driver { row.advise(advice) } else { row };
-    }
-    if says("CUDA linked", "false") {
-        let finding = "not linked, although this libtorch has CUDA, so not available";
-        return Row::good("CUDA", finding).advise("`cargo clean`, then once more");
-    }
-    if !driver {
-        return Row::good("CUDA", "linked, not available: there is no NVIDIA driver")
-            .advise("on a machine with an NVIDIA GPU, install its driver");
-    }
-    Row::good("CUDA", "linked, not available: the driver is there and shows no GPU")
-        .advise("run `nvidia-smi`, look at CUDA_VISIBLE_DEVICES, and update the driver for CUDA 13")
+    let for_cpus = "not linked and not available: this libtorch is for CPUs";
+    let (finding, advice) = match libtorch::has_cuda(folder) {
+        _ if gpus != "0" => {
+            return Row::good("CUDA", format!("linked and available, GPUs: {gpus}"));
+        }
+        false if !driver => return Row::good("CUDA", for_cpus),
+        false => (for_cpus, "to use the GPU: `cargo xtask setup --cuda`, or a LIBTORCH with CUDA"),
+        true if said.contains(&("CUDA linked", "false")) => (
+            "not linked, although this libtorch has CUDA, so not available",
+            "`cargo clean`, then once more",
+        ),
+        true if !driver => (
+            "linked, not available: there is no NVIDIA driver",
+            "on a machine with an NVIDIA GPU, install its driver",
+        ),
+        true => (
+            "linked, not available: the driver is there and shows no GPU",
+            "run `nvidia-smi`, look at CUDA_VISIBLE_DEVICES, and update the driver for CUDA 13",
+        ),
+    };
+    Row::good("CUDA", finding).advise(advice)
 }

@@ -52,7 +52,8 @@ fn answer(command: &mut Command, input: &str) -> Result<String> {
 
 /// A repository and its working tree.
 pub struct Git {
-    root: PathBuf,
+    /// The top folder of the working tree.
+    pub root: PathBuf,
 }
 
 impl Git {
@@ -64,16 +65,6 @@ impl Git {
         let here = env::current_dir()?;
         let root = answer(command(&here).args(["rev-parse", "--show-toplevel"]), "");
         Ok(Self { root: root.context("this folder is in no git repository")?.into() })
-    }
-
-    /// The repository whose top folder is `root`.
-    pub fn at(root: &Path) -> Self {
-        Self { root: root.into() }
-    }
-
-    /// The top folder of the working tree.
-    pub fn root(&self) -> &Path {
-        &self.root
     }
 
     /// What git prints, without the newline at the end.
@@ -120,31 +111,22 @@ impl Git {
 #[derive(Clone)]
 pub struct Tree<'a> {
     git: &'a Git,
-    files: BTreeMap<String, File>,
-}
-
-#[derive(Clone)]
-struct File {
-    mode: String,
-    blob: String,
+    /// By their paths, as `git ls-tree` describes them: `MODE blob HASH`.
+    files: BTreeMap<String, String>,
 }
 
 impl<'a> Tree<'a> {
     /// # Errors
     /// The repository has no such commit.
     pub fn of(git: &'a Git, revision: &str) -> Result<Self> {
-        let Some(commit) = git.find(&format!("{revision}^{{commit}}")) else {
-            bail!("the repository has no commit {revision}");
-        };
+        let commit = git.find(&format!("{revision}^{{commit}}"));
+        let commit = commit.with_context(|| format!("the repository has no commit {revision}"))?;
         let list = git.ask(&["ls-tree", "-r", "-z", "--full-tree", &commit])?;
-        // MODE blob HASH<tab>PATH
-        let file = |entry: &str| {
+        let files = list.split_terminator('\0').filter_map(|entry| {
             let (description, path) = entry.split_once('\t')?;
-            let mut words = description.split(' ');
-            let (mode, blob) = (words.next()?.to_string(), words.nth(1)?.to_string());
-            Some((path.to_string(), File { mode, blob }))
-        };
-        Ok(Self { git, files: list.split_terminator('\0').filter_map(file).collect() })
+            Some((path.to_string(), description.to_string()))
+        });
+        Ok(Self { git, files: files.collect() })
     }
 
     /// All paths, sorted.
@@ -152,26 +134,22 @@ impl<'a> Tree<'a> {
         self.files.keys().map(String::as_str)
     }
 
-    pub fn has(&self, path: &str) -> bool {
-        self.files.contains_key(path)
-    }
-
     /// The file's text, if there is such a file.
     ///
     /// # Errors
     /// It is not UTF-8.
     pub fn text(&self, path: &str) -> Result<Option<String>> {
-        let Some(file) = self.files.get(path) else {
+        let Some(hash) = self.files.get(path).and_then(|file| file.split(' ').next_back()) else {
             return Ok(None);
         };
-        let output = run(command(&self.git.root).args(["cat-file", "blob", &file.blob]), "")?;
+        let output = run(command(&self.git.root).args(["cat-file", "blob", hash]), "")?;
         let text = String::from_utf8(output.stdout);
         text.map(Some).with_context(|| format!("{path} is not UTF-8 text"))
     }
 
     pub fn put(&mut self, path: &str, text: &str) -> Result<()> {
-        let blob = self.git.tell(&["hash-object", "-w", "--stdin"], text)?;
-        self.files.insert(path.into(), File { mode: "100644".into(), blob });
+        let hash = self.git.tell(&["hash-object", "-w", "--stdin"], text)?;
+        self.files.insert(path.into(), format!("100644 blob {hash}"));
         Ok(())
     }
 
@@ -195,14 +173,14 @@ impl<'a> Tree<'a> {
     /// Runs git with an index that holds these files.
     fn indexed(&self, args: &[&str]) -> Result<String> {
         let folder = tempfile::tempdir()?;
+        let index = folder.path().join("index");
         let git = || {
             let mut git = command(&self.git.root);
-            git.env("GIT_INDEX_FILE", folder.path().join("index"));
+            git.env("GIT_INDEX_FILE", &index);
             git
         };
-        let entry =
-            |(path, file): (&String, &File)| format!("{} {}\t{path}\0", file.mode, file.blob);
-        let entries: String = self.files.iter().map(entry).collect();
+        let entries: String =
+            self.files.iter().map(|(path, file)| format!("{file}\t{path}\0")).collect();
         answer(git().args(["update-index", "-z", "--index-info"]), &entries)?;
         answer(git().args(args), "")
     }

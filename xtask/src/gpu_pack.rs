@@ -1,25 +1,19 @@
 //! `cargo xtask gpu-pack`: all that is to be measured on a GPU, in one folder that can be carried to it.
 
 use std::{
-    env,
-    ffi::OsStr,
-    fs,
+    cmp::Reverse,
+    env, fs,
     path::{Path, PathBuf},
     process::Command,
     time::SystemTime,
 };
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use clap::Args;
 use serde_json::json;
+use walkdir::WalkDir;
 
-use crate::{
-    git::Git,
-    libtorch, machine, own_libtorch,
-    setup::remove,
-    variations::{cargo_program, target_folder},
-    workspace,
-};
+use crate::{cargo, git::Git, libtorch, machine, own_libtorch, setup::remove, workspace};
 
 /// More than this is too much to carry to a machine that is lent for half an hour.
 const LIMIT: u64 = 60_000_000;
@@ -66,22 +60,17 @@ impl GpuPack {
         };
         let part = self.into.with_extension("part");
         remove(&part)?; // of an interrupted run
-        let packed = self.fill(&part, &programs).and_then(|size| {
+        let packed = self.fill(&part, &programs).and_then(|()| {
             remove(&self.into)?;
             fs::rename(&part, &self.into)
-                .with_context(|| format!("cannot write {}", self.into.display()))?;
-            Ok(size)
+                .with_context(|| format!("cannot write {}", self.into.display()))
         });
-        let cleaned = remove(&part);
-        let size = packed?;
-        cleaned?;
-        println!("{}: {:.1} MB", self.into.display(), size as f64 / 1e6);
-        println!("  {}", list(&files_in(&self.into)?));
-        Ok(())
+        remove(&part)?;
+        packed
     }
 
-    /// Puts everything into the folder `to`, and returns its size in bytes.
-    fn fill(&self, to: &Path, programs: &Path) -> Result<u64> {
+    /// Puts everything into the folder `to`, and says how much that is.
+    fn fill(&self, to: &Path, programs: &Path) -> Result<()> {
         fs::create_dir_all(to).with_context(|| format!("cannot write {}", to.display()))?;
         for name in PROGRAMS {
             strip(&programs.join(name), &to.join(name))?;
@@ -98,20 +87,21 @@ impl GpuPack {
         let about = serde_json::to_vec_pretty(&self.about()?)?;
         files::write_atomically(&to.join("pack.json"), |file| Ok(file.write_all(&about)?))?;
 
-        let size = files_in(to)?.iter().map(|(_, bytes)| bytes).sum();
+        let files = files_in(to)?;
+        let size: u64 = files.iter().map(|(_, bytes)| bytes).sum();
+        let (mb, limit) = (size as f64 / 1e6, self.limit as f64 / 1e6);
+        let list = list(files);
         ensure!(
             size <= self.limit,
-            "the pack has {:.1} MB, and more than {:.0} MB cannot be carried to a GPU: {}",
-            size as f64 / 1e6,
-            self.limit as f64 / 1e6,
-            list(&files_in(to)?)
+            "the pack has {mb:.1} MB, and more than {limit:.0} MB cannot be carried to a GPU: {list}"
         );
-        Ok(size)
+        println!("{}: {mb:.1} MB\n  {list}", self.into.display());
+        Ok(())
     }
 
     /// What the pack was made of.
     fn about(&self) -> Result<serde_json::Value> {
-        let git = Git::at(workspace());
+        let git = Git::here()?;
         let now = humantime::format_rfc3339_seconds(SystemTime::now()).to_string();
         Ok(json!({
             "commit": git.ask(&["rev-parse", "HEAD"])?,
@@ -128,10 +118,8 @@ impl GpuPack {
 /// A libtorch for GPUs: the user's own, if that is one, or else that of a folder beside the one for this
 /// machine's CPU.
 fn cuda() -> Result<PathBuf> {
-    if let Ok(Some(own)) = own_libtorch()
-        && libtorch::has_cuda(&own)
-        && libtorch::check(&own).is_ok()
-    {
+    let own = own_libtorch().ok().flatten();
+    if let Some(own) = own.filter(|own| libtorch::has_cuda(own) && libtorch::check(own).is_ok()) {
         return Ok(own);
     }
     let folder = workspace().join("libtorch-cuda");
@@ -145,32 +133,25 @@ fn cuda() -> Result<PathBuf> {
 /// Builds the programs and returns their folder: against a `libtorch` for GPUs in a target folder of its
 /// own, or else as everything here is built.
 fn build(libtorch: Option<&Path>) -> Result<PathBuf> {
-    let mut target = target_folder()?;
-    let mut cargo = Command::new(cargo_program());
-    cargo.args(["build", "--package=bench", "--bins"]).current_dir(workspace());
+    let mut target = cargo::target_folder()?;
+    let mut cargo = cargo::command();
     if let Some(libtorch) = libtorch {
         target.push("gpu");
         cargo.env("LIBTORCH", libtorch);
     }
-    let status = cargo.arg("--target-dir").arg(&target).status().context("cannot run cargo")?;
-    ensure!(status.success(), "cargo cannot build the programs: read what it says above");
+    cargo.args(["build", "--package=bench", "--bins", "--target-dir"]).arg(&target);
+    cargo::run(&mut cargo)?;
     Ok(target.join("debug"))
 }
 
 /// Copies a program without what only a debugger needs, most of its size.
 fn strip(from: &Path, to: &Path) -> Result<()> {
     ensure!(from.exists(), "there is no program {}", from.display());
-    let stripped =
-        Command::new("strip").arg("-o").args([to, from].map(AsRef::<OsStr>::as_ref)).output();
+    let output = Command::new("strip").arg("-o").arg(to).arg(from).output();
     let output =
-        stripped.context("`strip` does not run: install binutils (`apt install binutils`)")?;
-    if !output.status.success() {
-        bail!(
-            "`strip` cannot read {}: {}",
-            from.display(),
-            String::from_utf8_lossy(&output.stderr).trim()
-        );
-    }
+        output.context("`strip` does not run: install binutils (`apt install binutils`)")?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success(), "`strip` cannot read {}: {}", from.display(), said.trim());
     Ok(())
 }
 
@@ -184,26 +165,19 @@ fn copy(from: &Path, to: &Path) -> Result<()> {
 /// The files below a folder, by their paths in it, with their sizes in bytes.
 fn files_in(folder: &Path) -> Result<Vec<(String, u64)>> {
     let mut files = Vec::new();
-    for entry in
-        fs::read_dir(folder).with_context(|| format!("cannot read {}", folder.display()))?
-    {
+    for entry in WalkDir::new(folder) {
         let entry = entry?;
-        let name = entry.file_name().to_string_lossy().into_owned();
-        if entry.file_type()?.is_dir() {
-            let below = files_in(&entry.path())?;
-            files.extend(below.into_iter().map(|(path, bytes)| (format!("{name}/{path}"), bytes)));
-        } else {
+        if entry.file_type().is_file() {
+            let name = entry.path().strip_prefix(folder)?.to_string_lossy().into_owned();
             files.push((name, entry.metadata()?.len()));
         }
     }
-    files.sort();
     Ok(files)
 }
 
 /// The largest of them, with their sizes in MB.
-fn list(files: &[(String, u64)]) -> String {
-    let mut files: Vec<_> = files.iter().collect();
-    files.sort_by_key(|(_, bytes)| std::cmp::Reverse(*bytes));
+fn list(mut files: Vec<(String, u64)>) -> String {
+    files.sort_by_key(|(_, bytes)| Reverse(*bytes));
     let sizes =
         files.iter().take(8).map(|(name, bytes)| format!("{name} {:.1}", *bytes as f64 / 1e6));
     sizes.collect::<Vec<_>>().join(", ")

@@ -1,6 +1,6 @@
 //! What cargo itself cannot do for this repository.
 
-mod book;
+mod cargo;
 mod check;
 mod compare;
 mod doctor;
@@ -35,43 +35,54 @@ use clap::Parser;
 /// What cargo itself cannot do for this repository
 enum Command {
     Setup(setup::Setup),
-    Doctor(doctor::Doctor),
-    Lecture(lecture::Lecture),
+    /// Say what this machine has, what is wrong with it, and what to do about it
+    ///
+    /// Ends with a first matrix product, for which tch is built: some minutes the first time.
+    /// Exit code 1 if something is missing without which nothing runs.
+    Doctor,
+    /// Write the branch `lecture`: a commit with the lab, then one for each section of the book, with its tag
+    ///
+    /// It is made from HEAD, not from files that you have not committed, and is the same each time:
+    /// the same tree gives the same hashes. Only the branch `lecture` and the tags with the steps'
+    /// and the sections' names are set, and only where they are missing or of this program's making.
+    Lecture,
     Sections(sections::Sections),
     Propagate(propagate::Propagate),
-    Edition(edition::Edition),
+    /// Merge the branch `lecture` into the branch that you are on, without a change to its files
+    ///
+    /// Each clone then holds the lecture's commits, and `cargo xtask lecture` in it only has to set the
+    /// branch and the tags. Later steps can come in a later edition.
+    Edition,
     Record(record::Record),
-    Readme(readme::Readme),
+    /// Fill the figures in README's tables of the steps from what is recorded
+    Readme,
     Check(check::Check),
-    Book(book::Book),
+    /// Build the book into book/book and check its links
+    ///
+    /// Fails if a chapter asks for code, an output or a page that is not there, and names the line.
+    Book,
     GpuPack(gpu_pack::GpuPack),
 }
 
 fn main() -> ExitCode {
     end_quietly_when_nobody_reads();
-    match run(Command::parse()) {
-        Ok(code) => code,
-        Err(error) => {
-            eprintln!("error: {error:#}");
-            ExitCode::FAILURE
-        }
-    }
-}
-
-fn run(command: Command) -> Result<ExitCode> {
-    match command {
-        Command::Setup(setup) => setup.run().map(|()| ExitCode::SUCCESS),
-        Command::Doctor(doctor) => doctor.run(),
-        Command::Lecture(lecture) => lecture.run().map(|()| ExitCode::SUCCESS),
+    let done = match Command::parse() {
+        Command::Setup(setup) => setup.run(),
+        Command::Doctor => doctor::run(),
+        Command::Lecture => lecture::run(),
         Command::Sections(sections) => sections.run(),
-        Command::Propagate(propagate) => propagate.run().map(|()| ExitCode::SUCCESS),
-        Command::Edition(edition) => edition.run().map(|()| ExitCode::SUCCESS),
-        Command::Record(record) => record.run().map(|()| ExitCode::SUCCESS),
-        Command::Readme(readme) => readme.run().map(|()| ExitCode::SUCCESS),
+        Command::Propagate(propagate) => propagate.run(),
+        Command::Edition => edition::run(),
+        Command::Record(record) => record.run(),
+        Command::Readme => readme::run(),
         Command::Check(check) => check.run(),
-        Command::Book(book) => book.run(),
-        Command::GpuPack(pack) => pack.run().map(|()| ExitCode::SUCCESS),
+        Command::Book => book(),
+        Command::GpuPack(pack) => pack.run(),
+    };
+    if let Err(error) = &done {
+        eprintln!("error: {error:#}");
     }
+    if done.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 /// `println!` panics when, say, `head` has read enough. Other programs on Unix end without a word then, by the
@@ -85,6 +96,12 @@ fn end_quietly_when_nobody_reads() {
         }
         usual(panic);
     }));
+}
+
+/// The work is done by the crate in `book/preprocessor`, whose libraries `cargo xtask` need not wait for.
+fn book() -> Result<()> {
+    let book = ["run", "--profile", "xtask", "--package", "book", "--", "build"];
+    cargo::run(cargo::command().args(book))
 }
 
 /// The repository's root folder.

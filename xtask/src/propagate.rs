@@ -5,7 +5,7 @@ mod patches;
 
 use std::{fs, path::Path};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use clap::Args;
 use ladder::steps::{self, Step, goes_on, split_header};
 
@@ -13,7 +13,7 @@ use crate::{
     git::{Git, Tree},
     sections,
 };
-use merge::{Merged, Side, has_already, has_markers, merge};
+use merge::{Side, has_already, has_markers, merge};
 
 /// Carry an edit of a step forward through the later steps, and through the patches of all of them
 ///
@@ -34,9 +34,9 @@ impl Propagate {
     pub fn run(self) -> Result<()> {
         let git = Git::here()?;
         let base = Tree::of(&git, &self.base)?;
-        let steps = steps::in_folder(git.root())?;
+        let steps = steps::in_folder(&git.root)?;
         let first = self.place_in(&steps)?;
-        Propagation { root: git.root(), base, revision: &self.base }.run(&steps[first..])
+        Propagation { root: &git.root, base, revision: &self.base }.run(&steps[first..])
     }
 
     fn place_in(&self, steps: &[Step]) -> Result<usize> {
@@ -64,13 +64,6 @@ struct Edit {
     new: String,
 }
 
-impl Edit {
-    /// Whether there is something for other steps in it.
-    fn reaches_the_body(&self) -> bool {
-        split_header(&self.old).1 != split_header(&self.new).1
-    }
-}
-
 impl Propagation<'_> {
     /// Carries the edit of the first of the steps through the rest.
     fn run(&self, steps: &[Step]) -> Result<()> {
@@ -83,7 +76,7 @@ impl Propagation<'_> {
         self.renew_patches(first, &edit)?;
         let mut from = first;
         for step in later {
-            if !edit.reaches_the_body() {
+            if split_header(&edit.old).1 == split_header(&edit.new).1 {
                 println!("{}: as in {}, nothing to carry further", from.name, self.revision);
                 return Ok(());
             }
@@ -100,7 +93,7 @@ impl Propagation<'_> {
         }
         println!("Proofs are each step's own: `cargo test` says whether one needs the edit too.");
         // The chapters name items, not lines, so the sections have the edit already, unless an item is new or gone.
-        sections::of_working_tree(self.root, |_| true)?;
+        sections::of_working_tree(self.root)?;
         println!("The sections add up; `cargo xtask sections --check` compiles each.");
         Ok(())
     }
@@ -118,23 +111,18 @@ impl Propagation<'_> {
             return Ok(current.into());
         }
         let path = step.program();
-        match merge(ours, before, after)? {
-            Merged::Clean(body) => {
-                let new = format!("{header}{body}");
-                self.write(&path, &new)?;
-                println!("{}: merged", step.name);
-                Ok(new)
-            }
-            Merged::Conflict(body) => {
-                self.write(&path, &format!("{header}{body}"))?;
-                bail!(
-                    "{path} conflicts with the edit of {}: mend it between the markers <<<<<<< and >>>>>>>, \
-                     then go on with {}",
-                    from.name,
-                    self.command(step)
-                )
-            }
-        }
+        let (body, is_clean) = merge(ours, before, after)?;
+        let new = format!("{header}{body}");
+        self.write(&path, &new)?;
+        ensure!(
+            is_clean,
+            "{path} conflicts with the edit of {}: mend it between the markers <<<<<<< and >>>>>>>, \
+             then go on with {}",
+            from.name,
+            self.command(step)
+        );
+        println!("{}: merged", step.name);
+        Ok(new)
     }
 
     /// What to type to go on.

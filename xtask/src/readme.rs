@@ -3,7 +3,6 @@
 use std::{fs, path::Path};
 
 use anyhow::{Context, Result, ensure};
-use clap::Args;
 use ladder::record::Record;
 
 use crate::{
@@ -11,20 +10,11 @@ use crate::{
     workspace,
 };
 
-/// Fill the figures in README's tables of the steps from what is recorded
-#[derive(Args)]
-pub struct Readme {}
-
-impl Readme {
-    pub fn run(&self) -> Result<()> {
-        let path = workspace().join("README.md");
-        let readme = fs::read_to_string(&path).context("cannot read README.md")?;
-        let filled = filled(&readme, &workspace().join(RECORDED))?;
-        if filled != readme {
-            files::write_atomically(&path, |file| Ok(file.write_all(filled.as_bytes())?))?;
-        }
-        Ok(())
-    }
+pub fn run() -> Result<()> {
+    let path = workspace().join("README.md");
+    let readme = fs::read_to_string(&path).context("cannot read README.md")?;
+    let filled = filled(&readme, &workspace().join(RECORDED))?;
+    files::write_atomically(&path, |file| Ok(file.write_all(filled.as_bytes())?))
 }
 
 fn filled(readme: &str, recorded: &Path) -> Result<String> {

@@ -1,9 +1,8 @@
 //! `cargo xtask record`: what the book shows of each run, as it really was.
 
 use std::{
-    collections::BTreeSet,
     env, fs,
-    io::Write,
+    io::{self, Write},
     path::{Path, PathBuf},
     thread,
     time::SystemTime,
@@ -15,8 +14,9 @@ use toml_edit::{Array, DocumentMut, value};
 
 use crate::{
     libtorch, machine,
-    runs::{self, Outcome, Run},
-    variations, workspace,
+    runs::{self, Kind, Outcome, Run},
+    setup::remove,
+    workspace,
 };
 
 /// Where the records are, from the repository's root.
@@ -65,26 +65,30 @@ impl Record {
         if self.quick {
             runs.retain(|run| is_long(run, &self.recorded));
         }
-        let programs = Programs::build(&runs)?;
+        let programs = runs::build(&runs)?;
         for run in &runs {
-            print!("{:<28}", run.name());
-            flush();
+            print!("{:<28}", run.name);
+            io::stdout().flush().ok(); // what is running shows before it is done
             let folder = run.folder(&self.recorded);
             if !self.quick {
-                let outcome = programs.run(run, None)?;
+                let outcome = run.run(&programs, None).context(run.name.clone())?;
                 write(&folder, run, &outcome)?;
                 print!("{:>6.1} s", outcome.seconds);
             }
             if is_long(run, &self.recorded) {
-                let outcome = programs.run(&run.quickly(), None)?;
-                let record = outcome.file(RECORD).context("it writes no record.json")?;
+                let quick = Run { quick: true, ..run.clone() };
+                let outcome = quick.run(&programs, None).context(run.name.clone())?;
+                let record = outcome.files.get(RECORD).context("it writes no record.json")?;
                 files::write_atomically(&folder.join(QUICK), |file| Ok(file.write_all(record)?))?;
                 print!("   --quick {:>6.1} s", outcome.seconds);
             }
             println!();
         }
         if self.names.is_empty() && !self.quick {
-            remove_others(&self.recorded, &runs)?;
+            for folder in others(&self.recorded, &runs)? {
+                remove(&folder)?;
+                println!("removed {}: there is no such step or patch", folder.display());
+            }
         }
         Ok(())
     }
@@ -95,39 +99,7 @@ fn is_long(run: &Run, recorded: &Path) -> bool {
     let circumstances = fs::read_to_string(run.folder(recorded).join(CIRCUMSTANCES));
     let toml = circumstances.unwrap_or_default().parse::<DocumentMut>().unwrap_or_default();
     let seconds = toml.get("seconds").and_then(|seconds| seconds.as_float());
-    run.variation.is_none() && seconds.is_some_and(|seconds| seconds >= LONG)
-}
-
-/// Progress shows before it is done.
-fn flush() {
-    // A closed stdout is noticed at the next print.
-    let _ = std::io::stdout().flush();
-}
-
-/// Where the programs of steps and of variations are.
-pub struct Programs {
-    steps: PathBuf,
-    variations: PathBuf,
-}
-
-impl Programs {
-    pub fn build(runs: &[Run]) -> Result<Self> {
-        let steps = variations::build_steps()?;
-        let others = runs.iter().filter_map(|run| Some(run.variation.as_ref()?.of(&run.step)));
-        let others: Vec<_> = others.collect::<Result<_>>()?;
-        let variations =
-            if others.is_empty() { steps.clone() } else { variations::build(&others)? };
-        Ok(Self { steps, variations })
-    }
-
-    pub fn run(&self, run: &Run, threads: Option<u32>) -> Result<Outcome> {
-        let program = match &run.variation {
-            None => self.steps.join(&run.step.name),
-            Some(variation) => self.variations.join(&variation.name),
-        };
-        run.run(&program.with_extension(env::consts::EXE_EXTENSION), threads)
-            .with_context(|| run.name().to_string())
-    }
+    run.is_step() && seconds.is_some_and(|seconds| seconds >= LONG)
 }
 
 /// What [`CIRCUMSTANCES`] says.
@@ -137,11 +109,12 @@ fn circumstances(run: &Run, outcome: &Outcome) -> String {
     let mut toml = DocumentMut::new();
     // What a person types in a clone, after `git apply PATCH` if there is a patch.
     toml["command"] = value(run.command());
-    if let Some(variation) = &run.variation {
-        let key = if run.is_tryout() { "section" } else { "patch" };
-        toml[key] = value(if run.is_tryout() { &variation.name } else { &variation.path });
+    match &run.kind {
+        Kind::Step => {}
+        Kind::Variation { patch, .. } => toml["patch"] = value(patch),
+        Kind::Tryout { .. } => toml["section"] = value(&run.name),
     }
-    toml["args"] = value(Array::from_iter(run.args()));
+    toml["args"] = value(Array::from_iter(&run.args));
     toml["seed"] = value(SEED);
     toml["device"] = value("cpu");
     toml["cpu"] = value(machine::proc("cpuinfo", "model name").unwrap_or_else(unknown));
@@ -157,18 +130,17 @@ fn circumstances(run: &Run, outcome: &Outcome) -> String {
 
 /// Writes a record, each file whole or not at all, and removes what an earlier one has left there.
 fn write(folder: &Path, run: &Run, outcome: &Outcome) -> Result<()> {
-    let mut files: Vec<(&str, Vec<u8>)> = vec![(OUTPUT, outcome.output.clone().into_bytes())];
+    let mut files = outcome.files.clone();
     // Of a variation the book shows no pictures.
-    let kept = outcome.files.iter().filter(|(name, _)| run.variation.is_none() || name == RECORD);
-    files.extend(kept.map(|(name, content)| (name.as_str(), content.clone())));
-    files.push((CIRCUMSTANCES, circumstances(run, outcome).into_bytes()));
+    files.retain(|name, _| run.is_step() || name == RECORD);
+    files.insert(OUTPUT.into(), outcome.output.clone().into());
+    files.insert(CIRCUMSTANCES.into(), circumstances(run, outcome).into());
     for (name, content) in &files {
         files::write_atomically(&folder.join(name), |file| Ok(file.write_all(content)?))?;
     }
-    let names: BTreeSet<&str> = files.iter().map(|(name, _)| *name).collect();
     for entry in fs::read_dir(folder)? {
         let entry = entry?;
-        if !names.contains(&*entry.file_name().to_string_lossy()) {
+        if !files.contains_key(&*entry.file_name().to_string_lossy()) {
             fs::remove_file(entry.path())
                 .with_context(|| format!("cannot remove {}", entry.path().display()))?;
         }
@@ -181,24 +153,15 @@ fn write(folder: &Path, run: &Run, outcome: &Outcome) -> Result<()> {
 pub fn others(recorded: &Path, runs: &[Run]) -> Result<Vec<PathBuf>> {
     let mut others = Vec::new();
     for entry in fs::read_dir(recorded).into_iter().flatten() {
-        let path = entry?.path();
-        let is_of_step =
-            path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("step"));
-        if path.is_dir() && is_of_step && !runs.iter().any(|run| run.folder(recorded) == path) {
-            others.push(path);
+        let entry = entry?;
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let is_known = runs.iter().any(|run| run.name == name);
+        if entry.path().is_dir() && name.starts_with("step") && !is_known {
+            others.push(entry.path());
         }
     }
     others.sort();
     Ok(others)
-}
-
-fn remove_others(recorded: &Path, runs: &[Run]) -> Result<()> {
-    for folder in others(recorded, runs)? {
-        fs::remove_dir_all(&folder)
-            .with_context(|| format!("cannot remove {}", folder.display()))?;
-        println!("removed {}: there is no such step or patch", folder.display());
-    }
-    Ok(())
 }
 
 #[cfg(test)]

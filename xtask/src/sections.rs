@@ -1,12 +1,8 @@
 //! `cargo xtask sections`: how the chapters cut the steps into commits.
 
-use std::{
-    env, fs,
-    path::Path,
-    process::{Command, ExitCode},
-};
+use std::{fs, path::Path};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use clap::Args;
 use ladder::{
     chapter::Chapter,
@@ -31,123 +27,92 @@ pub struct Sections {
     #[arg(long, value_name = "SLUG")]
     show: Option<String>,
 
-    /// Build the program as it is after this section, and run it
-    #[arg(long, value_name = "SLUG")]
-    run: Option<String>,
-
     /// Compile the program after each section, and hold it against rustfmt
     #[arg(long)]
     check: bool,
 }
 
 impl Sections {
-    pub fn run(&self) -> Result<ExitCode> {
-        let steps = steps::in_folder(workspace())?;
+    pub fn run(&self) -> Result<()> {
+        let is_called = |step: &Step, name: &String| *name == step.key() || *name == step.name;
+        let mut chapters = of_working_tree(workspace())?;
         for name in &self.names {
-            let known = steps.iter().any(|step| is_called(step, name));
+            let known = chapters.iter().any(|(step, _)| is_called(step, name));
             ensure!(known, "there is no step {name}: `cargo xtask sections` lists them all");
         }
-        let is_meant = |step: &Step| {
-            self.names.is_empty() || self.names.iter().any(|name| is_called(step, name))
-        };
-        let chapters = of_working_tree(workspace(), is_meant)?;
+        if !self.names.is_empty() {
+            chapters.retain(|(step, _)| self.names.iter().any(|name| is_called(step, name)));
+        }
         if let Some(slug) = &self.show {
-            print!("{}", program_after(&chapters, slug)?);
-            return Ok(ExitCode::SUCCESS);
+            let found = programs(&chapters).into_iter().find(|(name, _)| name == slug);
+            print!("{}", found.with_context(|| format!("there is no section {slug}"))?.1);
+            return Ok(());
         }
-        if let Some(slug) = &self.run {
-            let program = Program::unfinished(slug, &program_after(&chapters, slug)?);
-            let program = variations::build(&[program])?.join(slug);
-            let program = program.with_extension(env::consts::EXE_EXTENSION);
-            let status = Command::new(program).status().context("it does not run")?;
-            return Ok(if status.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE });
-        }
-        let mut all = Vec::new();
-        for (step, chapter) in &chapters {
-            println!("{}", step.name);
-            for (i, section) in chapter.sections.iter().enumerate() {
-                let (added, removed) =
-                    chapter.changed(i + 1).with_context(|| section.slug.clone())?;
-                let tryout = if section.tryout.is_some() { "  try-out" } else { "" };
-                println!(
-                    "  {:<36}{:>6}{:>6}{tryout}",
-                    section.slug,
-                    format!("+{added}"),
-                    format!("-{removed}")
-                );
-                all.push(added + removed);
-            }
-        }
-        all.sort_unstable();
-        if let (Some(median), Some(most)) = (all.get(all.len() / 2), all.get(all.len() * 9 / 10)) {
-            println!(
-                "{} sections; lines changed: median {median}, nine in ten at most {most}",
-                all.len()
-            );
-        }
+        list(&chapters)?;
         if self.check {
             let programs = programs(&chapters);
             let unfinished = programs.iter().map(|(name, text)| Program::unfinished(name, text));
             variations::check(&unfinished.collect::<Vec<_>>())?;
         }
-        Ok(ExitCode::SUCCESS)
+        Ok(())
     }
 }
 
-fn is_called(step: &Step, name: &str) -> bool {
-    name == step.key() || name == step.name
+/// Prints all sections, with the lines that each adds and removes.
+fn list(chapters: &[(Step, Chapter)]) -> Result<()> {
+    let mut all = Vec::new();
+    for (step, chapter) in chapters {
+        println!("{}", step.name);
+        for (i, section) in chapter.sections.iter().enumerate() {
+            let (added, removed) = chapter.changed(i + 1).with_context(|| section.slug.clone())?;
+            let tryout = if section.tryout.is_some() { "  try-out" } else { "" };
+            let (plus, minus) = (format!("+{added}"), format!("-{removed}"));
+            println!("  {:<36}{plus:>6}{minus:>6}{tryout}", section.slug);
+            all.push(added + removed);
+        }
+    }
+    all.sort_unstable();
+    if let (Some(median), Some(most)) = (all.get(all.len() / 2), all.get(all.len() * 9 / 10)) {
+        let n = all.len();
+        println!("{n} sections; lines changed: median {median}, nine in ten at most {most}");
+    }
+    Ok(())
 }
 
 /// Each program of the lecture that is not yet a step, with the name of its commit.
 fn programs(chapters: &[(Step, Chapter)]) -> Vec<(String, String)> {
     let of_chapter = |(step, chapter): &(Step, Chapter)| {
-        let begin = (format!("{}-begin", step.key()), chapter.state(0));
-        let sections = chapter.sections.iter().enumerate();
-        let states: Vec<_> =
-            sections.map(|(i, section)| (section.slug.clone(), chapter.state(i + 1))).collect();
-        [begin].into_iter().chain(states)
+        let begin = format!("{}-begin", step.key());
+        let slugs = chapter.sections.iter().map(|section| section.slug.clone());
+        let names = [begin].into_iter().chain(slugs).enumerate();
+        names.map(|(n, name)| (name, chapter.state(n))).collect::<Vec<_>>()
     };
     chapters.iter().flat_map(of_chapter).collect()
 }
 
-fn program_after(chapters: &[(Step, Chapter)], slug: &str) -> Result<String> {
-    let found = programs(chapters).into_iter().find(|(name, _)| name == slug);
-    found.map(|(_, program)| program).with_context(|| format!("there is no section {slug}"))
-}
-
-/// The chapters of those steps that are meant, as they are in the working tree below `root`.
+/// The chapters of all steps, as they are in the working tree below `root`.
 ///
 /// # Errors
 /// Those of [`chapters`].
-pub fn of_working_tree(
-    root: &Path,
-    is_meant: impl Fn(&Step) -> bool,
-) -> Result<Vec<(Step, Chapter)>> {
-    let read = |path: &str| match fs::read_to_string(root.join(path)) {
-        Ok(text) => Ok(Some(text)),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error).with_context(|| path.to_string()),
-    };
-    chapters(&steps::in_folder(root)?, is_meant, read)
+pub fn of_working_tree(root: &Path) -> Result<Vec<(Step, Chapter)>> {
+    chapters(&steps::in_folder(root)?, |path| {
+        let file = root.join(path);
+        let text = file.exists().then(|| fs::read_to_string(file)).transpose();
+        text.with_context(|| path.to_string())
+    })
 }
 
-/// The chapters of those steps that are meant, cut into sections. `read` reads a file of the repository, if it
-/// is there.
+/// The chapters of the steps, cut into sections. `read` reads a file of the repository, if it is there.
 ///
 /// # Errors
 /// The sections of a chapter do not add up to its step: all that is wrong, with chapter and line.
 pub fn chapters(
     steps: &[Step],
-    is_meant: impl Fn(&Step) -> bool,
     read: impl Fn(&str) -> Result<Option<String>>,
 ) -> Result<Vec<(Step, Chapter)>> {
     let (mut chapters, mut faults) = (Vec::new(), Vec::new());
     let mut old = String::new();
     for step in steps {
-        if !is_meant(step) {
-            old = read(&step.program())?.with_context(|| step.program())?;
-            continue;
-        }
         let new = read(&step.program())?.with_context(|| step.program())?;
         let path = step.chapter();
         // A chapter that is not written yet has no sections.
@@ -157,8 +122,6 @@ pub fn chapters(
         chapters.push((step.clone(), chapter));
         old = new;
     }
-    if !faults.is_empty() {
-        bail!("the sections are not the steps\n{}", faults.join("\n"));
-    }
+    ensure!(faults.is_empty(), "the sections are not the steps\n{}", faults.join("\n"));
     Ok(chapters)
 }

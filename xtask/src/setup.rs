@@ -14,7 +14,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Error, Result, anyhow, ensure};
 use clap::Args;
 
 use crate::{libtorch, own_libtorch, workspace};
@@ -55,17 +55,15 @@ impl Setup {
         if self.platform.is_none() {
             libtorch::check_variables(found)?;
         }
-        match (self.check(found), &own) {
-            (Ok(()), _) => {
-                println!("libtorch 2.11.0 is in {}: nothing to do", found.display());
-                return Ok(());
-            }
-            (Err(why), Some(_)) => bail!(
-                "LIBTORCH is set, but {why}: point it at another 2.11.0, or unset it and run this command again"
-            ),
-            (Err(_), None) => {}
-        }
-        let platform = self.platform.map_or_else(Platform::here, Ok).map_err(|why| anyhow!(why))?;
+        let Err(why) = self.check(found) else {
+            println!("libtorch 2.11.0 is in {}: nothing to do", found.display());
+            return Ok(());
+        };
+        ensure!(
+            own.is_none(),
+            "LIBTORCH is set, but {why}: point it at another 2.11.0, or unset it and run this command again"
+        );
+        let platform = self.platform.map_or_else(Platform::here, Ok)?;
         if self.cuda {
             may_have_cuda(platform)?;
         }
@@ -74,7 +72,7 @@ impl Setup {
         let got = self.get(platform, &part, &into);
         // Also after a failure, so that a full disk is not left full.
         let cleaned = remove(&part);
-        let whole = got.map_err(|error| self.say_if_full(error, platform, &into))?;
+        let whole = got.map_err(|error| self.say_if_full(error, &into))?;
         cleaned?;
         println!("libtorch 2.11.0 is in {}", into.display());
         self.report(&whole, platform);
@@ -82,40 +80,36 @@ impl Setup {
     }
 
     fn into(&self) -> PathBuf {
-        let name = match self.platform {
-            Some(platform) => format!("libtorch-{}", platform.name()),
-            None => "libtorch".into(),
-        };
-        self.into.clone().unwrap_or_else(|| workspace().join(name))
+        let name = self.platform.map(|platform| format!("libtorch-{}", platform.name()));
+        let folder = || workspace().join(name.as_deref().unwrap_or("libtorch"));
+        self.into.clone().unwrap_or_else(folder)
     }
 
     /// Whether the libtorch in `folder` is the one that is wanted.
-    fn check(&self, folder: &Path) -> Result<(), String> {
+    fn check(&self, folder: &Path) -> Result<()> {
         let cuda = match self.platform {
             None => {
-                libtorch::check(folder)?;
+                libtorch::check(folder).map_err(Error::msg)?;
                 libtorch::has_cuda(folder)
             }
             Some(platform) => {
                 // We write it when all the rest is there.
                 let version = fs::read_to_string(folder.join("build-version"));
-                if version.ok().as_deref() != Some(libtorch::VERSION) {
-                    return Err(format!("there is no libtorch in {}", folder.display()));
-                }
+                let is_there = version.is_ok_and(|version| version == libtorch::VERSION);
+                ensure!(is_there, "there is no libtorch in {}", folder.display());
                 folder.join("lib").join(platform.library("torch_cuda")).exists()
             }
         };
-        if self.cuda && !cuda {
-            return Err(format!("the libtorch in {} is for CPUs only", folder.display()));
-        }
+        ensure!(cuda || !self.cuda, "the libtorch in {} is for CPUs only", folder.display());
         Ok(())
     }
 
-    fn say_if_full(&self, error: anyhow::Error, platform: Platform, into: &Path) -> anyhow::Error {
+    fn say_if_full(&self, error: Error, into: &Path) -> Error {
         if !is_full(&error) {
             return error;
         }
-        let (while_it_works, in_the_end) = if self.cuda { (7.0, 4.0) } else { platform.room() };
+        // Linux's on x86-64 are the largest.
+        let (while_it_works, in_the_end) = if self.cuda { (7.0, 4.0) } else { (1.2, 0.5) };
         anyhow!(
             "the disk of {} is full: setup needs {while_it_works} GB there while it works and {in_the_end} GB \
              in the end; make room and run this command again",
@@ -127,15 +121,12 @@ impl Setup {
     fn get(&self, platform: Platform, part: &Path, into: &Path) -> Result<Whole> {
         remove(part)?; // of an interrupted run
         let new = part.join("libtorch");
-        if self.cuda {
-            fetch::with_cuda(platform, part, &new)?;
-        } else {
-            self.get_for_cpus(platform, part, &new)?;
-        }
-        let whole = whole::check(&new, platform);
-        let whole = whole.map_err(|why| anyhow!("what was downloaded is of no use: {why:#}"))?;
-        fetch::write_synced(&new.join("build-version"), libtorch::VERSION)?;
-        self.check(&new).map_err(|why| anyhow!("what was downloaded is of no use: {why}"))?;
+        self.download(platform, part, &new)?;
+        let of_no_use = "what was downloaded is of no use";
+        let whole = whole::check(&new, platform).context(of_no_use)?;
+        let version = libtorch::VERSION.as_bytes();
+        files::write_atomically(&new.join("build-version"), |file| Ok(file.write_all(version)?))?;
+        self.check(&new).context(of_no_use)?;
 
         remove(into)?; // not whole, or of another version
         fs::rename(&new, into)
@@ -144,9 +135,10 @@ impl Setup {
         Ok(whole)
     }
 
-    fn get_for_cpus(&self, platform: Platform, part: &Path, new: &Path) -> Result<()> {
-        if let Some(archive) = self.archive.as_deref().or(platform.archive()) {
-            let Err(why) = fetch::from_archive(archive, platform, part, new) else {
+    fn download(&self, platform: Platform, part: &Path, new: &Path) -> Result<()> {
+        let archive = self.archive.clone().or(platform.archive()).filter(|_| !self.cuda);
+        if let Some(archive) = archive {
+            let Err(why) = fetch::from_archive(&archive, platform, part, new) else {
                 return Ok(());
             };
             if is_full(&why) {
@@ -155,13 +147,13 @@ impl Setup {
             eprintln!("{why:#}; trying pip");
             remove(part)?;
         }
-        fetch::from_wheels(platform, part, new)
+        fetch::from_wheels(platform, part, new, self.cuda)
     }
 
     /// Says what was found in the libraries' records.
     fn report(&self, whole: &Whole, platform: Platform) {
         let bytes: u64 = whole.libraries.values().sum();
-        let mps = if whole.has_mps() { " (with MPS)" } else { "" };
+        let mps = if whole::needs_mps(&whole.of_the_system) { " (with MPS)" } else { "" };
         println!(
             "{} libraries for {}{mps}, {:.0} MB, find each other and define the {} functions that tch calls",
             whole.libraries.len(),
@@ -177,22 +169,21 @@ impl Setup {
 }
 
 fn may_have_cuda(platform: Platform) -> Result<()> {
-    match platform {
-        Platform::MacosArm64 => {
-            bail!(
-                "there is no CUDA for Macs: `cargo xtask setup` brings a libtorch that can use their GPU (MPS)"
-            )
-        }
-        Platform::WindowsX86_64 => bail!(
-            "pip has libtorch with CUDA for Linux only: on Windows, unpack the official \
-             libtorch 2.11.0 with CUDA and point LIBTORCH at it, or work in WSL"
-        ),
-        // pip goes by the system on which it runs when it chooses what PyTorch requires.
-        _ if !cfg!(target_os = "linux") => {
-            bail!("pip can collect the CUDA of Linux on Linux only: run this command there")
-        }
-        _ => Ok(()),
-    }
+    ensure!(
+        platform != Platform::MacosArm64,
+        "there is no CUDA for Macs: `cargo xtask setup` brings a libtorch that can use their GPU (MPS)"
+    );
+    ensure!(
+        platform.is_linux(),
+        "pip has libtorch with CUDA for Linux only: on Windows, unpack the official libtorch 2.11.0 with CUDA and \
+         point LIBTORCH at it, or work in WSL"
+    );
+    // pip goes by the system on which it runs when it chooses what PyTorch requires.
+    ensure!(
+        cfg!(target_os = "linux"),
+        "pip can collect the CUDA of Linux on Linux only: run this command there"
+    );
+    Ok(())
 }
 
 /// Whether the libtorch in `folder`, one for macOS, can use the GPU of a Mac.
@@ -220,7 +211,7 @@ fn parent(path: &Path) -> &Path {
     path.parent().expect("a path below a folder of ours")
 }
 
-fn is_full(error: &anyhow::Error) -> bool {
+fn is_full(error: &Error) -> bool {
     let mut causes = error.chain().filter_map(|cause| cause.downcast_ref::<io::Error>());
     causes.any(|e| matches!(e.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded))
 }

@@ -4,9 +4,9 @@ use std::{ops::Range, path::Path};
 
 use pulldown_cmark::{CodeBlockKind, Event, Tag};
 
-use anyhow::Result;
+use anyhow::{Result, anyhow, bail};
 use ladder::{
-    chapter::{Chapter, Fault, Shown},
+    chapter::{Chapter, Fault, Shown, line_of},
     directive::{self, Found},
     steps::{self, Step},
 };
@@ -16,11 +16,6 @@ use crate::{
     html, markdown, math,
     source::Library,
 };
-
-/// Where it is, what it is, and why it cannot be filled.
-type Failure = (usize, String, String);
-
-const NO_END: &str = "after what belongs to it an {{#end}} is missing";
 
 /// An inline formula with the stop that follows it: a line may break after a formula, but not there.
 fn unbroken(text: &str, formula: &Range<usize>, mathml: &str) -> (Range<usize>, String) {
@@ -34,54 +29,58 @@ fn unbroken(text: &str, formula: &Range<usize>, mathml: &str) -> (Range<usize>, 
 pub fn fill(text: &str, library: &Library, file: &Path) -> (String, Vec<String>) {
     let found = directive::find(text);
     let parts = Parts::of(&without(text, &found));
-    let (cut, faults) = match cut(text, library, file) {
-        Ok(Some((step, chapter, faults))) => (Some((step, chapter)), faults),
-        Ok(None) => (None, Vec::new()),
-        Err(why) => (None, vec![Fault { line: 1, what: format!("{why:#}") }]),
-    };
+    let (cut, mut faults) = cut(text, library, file)
+        .unwrap_or_else(|why| (None, vec![Fault { line: 1, what: format!("{why:#}") }]));
     let mut edits = cut.as_ref().map_or(Vec::new(), |(step, chapter)| tags(step, chapter, text));
-    let mut failures = parts.typed_rust();
-    failures.extend(unpaired(text, &found));
+    let stale = "```rust: Rust typed into a chapter goes stale: show the step's own with {{#code ...}}, \
+                 or mark it ```rust,sketch";
+    let typed = parts.rust.iter().map(|&at| Fault { line: line_of(text, at), what: stale.into() });
+    faults.extend(typed);
+    faults.extend(unpaired(text, &found));
 
+    let chapter = cut.as_ref().map(|(_, chapter)| chapter);
     for Found { range, directive } in &found {
         let filled = match directive {
-            Some(directive) => {
-                let chapter = cut.as_ref().map(|(_, chapter)| chapter);
-                expand::expand(directive, library, chapter, range.start)
-                    .map_err(|error| format!("{error:#}"))
-                    .and_then(|filled| placed(filled, text, range, &parts))
-            }
-            None => {
-                Err("this does not read as a directive: {{#name words \"quoted words\"}}".into())
-            }
+            Some(directive) => expand::expand(directive, library, chapter, range.start)
+                .and_then(|filled| placed(filled, text, range, &parts)),
+            None => Err(anyhow!(
+                "this does not read as a directive: {}",
+                r#"{{#name words "quoted words"}}"#
+            )),
         };
         match filled {
             Ok(filled) => edits.push((range.clone(), filled)),
-            Err(why) => failures.push((range.start, brief(&text[range.clone()]), why)),
+            Err(why) => faults.push(fault(text, range, &format!("{why:#}"))),
         }
     }
     for (range, latex, display) in &parts.formulas {
         match math::mathml(latex, *display) {
             Ok(mathml) if *display => edits.push((range.clone(), mathml)),
             Ok(mathml) => edits.push(unbroken(text, range, &mathml)),
-            Err(why) => failures.push((range.start, brief(&text[range.clone()]), why)),
+            Err(why) => faults.push(fault(text, range, &why)),
         }
     }
-    failures.sort();
-    let line = |at: usize| text[..at].matches('\n').count() + 1;
-    let failures = failures.iter().map(|(at, what, why)| format!("{}: {what}: {why}", line(*at)));
+    faults.sort_by_key(|fault| fault.line);
     let faults = faults.iter().map(|fault| format!("{}: {}", fault.line, fault.what));
-    (apply(text, edits), failures.chain(faults).collect())
+    (apply(text, edits), faults.collect())
+}
+
+/// What is wrong with the piece of the text in `range`.
+fn fault(text: &str, range: &Range<usize>, why: &str) -> Fault {
+    let what = format!("{}: {why}", brief(&text[range.clone()]));
+    Fault { line: line_of(text, range.start), what }
 }
 
 /// A step's chapter, cut into the sections of the lecture, and what is wrong with them.
-fn cut(text: &str, library: &Library, file: &Path) -> Result<Option<(Step, Chapter, Vec<Fault>)>> {
+type Cut = (Option<(Step, Chapter)>, Vec<Fault>);
+
+fn cut(text: &str, library: &Library, file: &Path) -> Result<Cut> {
     let name = file.file_stem().map(|stem| format!("steps/{}.rs", stem.to_string_lossy()));
-    let Some(step) = steps::among(name.as_deref()).pop() else { return Ok(None) };
+    let Some(step) = steps::among(name.as_deref()).pop() else { return Ok((None, Vec::new())) };
     let new = library.source(step.key())?.text;
     let old = library.grown_from(step.key(), &new)?;
     let (chapter, faults) = Chapter::read(&step, &old, &new, text)?;
-    Ok(Some((step, chapter, faults)))
+    Ok((Some((step, chapter)), faults))
 }
 
 /// Below each heading that begins a section, the tag of its commit.
@@ -100,27 +99,20 @@ fn tags(step: &Step, chapter: &Chapter, text: &str) -> Vec<(Range<usize>, String
 }
 
 /// Folds that have no end, ends that have no fold, and folds within folds.
-fn unpaired(text: &str, found: &[Found]) -> Vec<Failure> {
-    let mut failures = Vec::new();
-    let mut fail = |range: &Range<usize>, why: &str| {
-        failures.push((range.start, brief(&text[range.clone()]), why.into()));
+fn unpaired(text: &str, found: &[Found]) -> Vec<Fault> {
+    let no_end = |begun: &Range<usize>| {
+        fault(text, begun, "after what belongs to it an {{#end}} is missing")
     };
-    let mut open = None;
+    let (mut faults, mut open) = (Vec::new(), None);
     for Found { range, directive } in found {
         match directive.as_ref().map_or("", |directive| &directive.name) {
-            "solution" | "answer" => {
-                if let Some(begun) = open.replace(range) {
-                    fail(begun, NO_END);
-                }
-            }
-            "end" if open.take().is_none() => fail(range, "it ends nothing"),
+            "solution" | "answer" => faults.extend(open.replace(range).map(no_end)),
+            "end" if open.take().is_none() => faults.push(fault(text, range, "it ends nothing")),
             _ => {}
         }
     }
-    if let Some(begun) = open {
-        fail(begun, NO_END);
-    }
-    failures
+    faults.extend(open.map(no_end));
+    faults
 }
 
 /// The text on one line, and not more than fits there.
@@ -143,21 +135,16 @@ fn without(text: &str, found: &[Found]) -> String {
 }
 
 /// What a directive becomes, if it may stand where it stands.
-fn placed(
-    filled: Filled,
-    text: &str,
-    range: &Range<usize>,
-    parts: &Parts,
-) -> Result<String, String> {
+fn placed(filled: Filled, text: &str, range: &Range<usize>, parts: &Parts) -> Result<String> {
     if parts.formulas.iter().any(|(formula, ..)| formula.contains(&range.start)) {
-        return Err("it stands inside a formula; end the formula before it".into());
+        bail!("it stands inside a formula; end the formula before it");
     }
     let in_code = parts.code.iter().any(|code| code.contains(&range.start));
     match filled {
         Filled::Text(text) => Ok(text),
-        _ if in_code => Err("it cannot stand inside code".into()),
+        _ if in_code => bail!("it cannot stand inside code"),
         Filled::Link { title, path } => Ok(format!("[{title}]({path})")),
-        Filled::Block(_) if !alone(text, range) => Err("it has to stand alone on its line".into()),
+        Filled::Block(_) if !alone(text, range) => bail!("it has to stand alone on its line"),
         Filled::Block(html) => Ok(set_apart(&html, text, range)),
     }
 }
@@ -216,12 +203,6 @@ impl Parts {
             }
         }
         parts
-    }
-
-    fn typed_rust(&self) -> Vec<Failure> {
-        let why = "Rust typed into a chapter goes stale: show the step's own with {{#code ...}}, \
-                   or mark it ```rust,sketch";
-        self.rust.iter().map(|&at| (at, "```rust".into(), why.into())).collect()
     }
 }
 

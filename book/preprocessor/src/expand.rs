@@ -15,6 +15,8 @@ use crate::{
     source::{self, Library},
 };
 
+use Filled::{Block, Link, Text};
+
 /// What a directive becomes.
 pub enum Filled {
     /// Words within a line.
@@ -34,27 +36,29 @@ pub fn expand(
 ) -> Result<Filled> {
     let mut words = directive.words();
     let words = &mut words;
-    let block = match directive.name.as_str() {
-        "code" => code(library, words)?,
-        "hunk" => hunk(library, words, chapter.and_then(|chapter| chapter.typed(at)))?,
-        "diff" => diff(library, words)?,
-        "output" => output(library, words)?,
-        "plot" => plot(library, words)?,
-        "picture" => picture(library, words)?,
-        "patch" => variation(library, words)?,
-        "solution" => solution(library, words)?,
-        "answer" => html::fold_begins("solution", "Answer", ""),
-        "end" => html::FOLD_ENDS.into(),
-        "number" => return number(library, words),
-        "lines" => return lines(library, words),
-        "ref" => return reference(library, words),
+    let filled = match directive.name.as_str() {
+        "code" => Block(code(library, words)?),
+        "hunk" => Block(hunk(library, words, chapter.and_then(|chapter| chapter.typed(at)))?),
+        "diff" => Block(diff(library, words)?),
+        "output" => Block(output(library, words)?),
+        "plot" => Block(plot(library, words)?),
+        "picture" => Block(picture(library, words)?),
+        "patch" => Block(variation(library, words)?),
+        "solution" => Block(solution(library, words)?),
+        "answer" => Block(html::fold_begins("solution", "Answer", "")),
+        "end" => Block(html::FOLD_ENDS.into()),
+        "number" => Text(number(library, words)?),
+        "lines" => Text(lines(library, words)?),
+        "ref" => {
+            library.link(words.bare("a chapter")?).map(|(path, title)| Link { title, path })?
+        }
         _ => bail!(
             "there is no such directive; there are code, hunk, diff, output, number, plot, picture, \
              patch, solution, answer, end, lines and ref"
         ),
     };
     words.end()?;
-    Ok(Filled::Block(block))
+    Ok(filled)
 }
 
 fn code(library: &Library, words: &mut Words) -> Result<String> {
@@ -95,17 +99,14 @@ fn diff(library: &Library, words: &mut Words) -> Result<String> {
     Ok(html::folded("whole", &title, &hunk::between(&old, &new)?))
 }
 
-fn lines(library: &Library, words: &mut Words) -> Result<Filled> {
-    let step = words.bare("a step")?;
-    words.end()?;
-    let (old, new) = below_headers(library, step)?;
-    let (added, _) = change::count(&old, &new)?;
-    Ok(Filled::Text(added.to_string()))
+fn lines(library: &Library, words: &mut Words) -> Result<String> {
+    let (old, new) = below_headers(library, words.bare("a step")?)?;
+    Ok(change::count(&old, &new)?.0.to_string())
 }
 
 /// A step and the one before it, without the comments at their tops, which always change.
 fn below_headers(library: &Library, step: &str) -> Result<(String, String)> {
-    let (old, new) = (library.source_before(step)?, library.source(step)?);
+    let (old, new) = (library.source(&source::before(step)?)?, library.source(step)?);
     Ok((split_header(&old.text).1.into(), split_header(&new.text).1.into()))
 }
 
@@ -114,11 +115,9 @@ fn output(library: &Library, words: &mut Words) -> Result<String> {
     recorded::output(library, name, &words.excerpt()?)
 }
 
-fn number(library: &Library, words: &mut Words) -> Result<Filled> {
+fn number(library: &Library, words: &mut Words) -> Result<String> {
     let name = words.bare("a step or a variation")?;
-    let value = words.bare("a value's name, such as loss@100")?;
-    words.end()?;
-    Ok(Filled::Text(recorded::number(library, name, value)?))
+    recorded::number(library, name, words.bare("a value's name, such as loss@100")?)
 }
 
 fn plot(library: &Library, words: &mut Words) -> Result<String> {
@@ -159,10 +158,4 @@ fn patched(library: &Library, name: &str) -> Result<(String, String)> {
         hunks += &hunk::between(&library.read(&target)?, &new)?;
     }
     Ok((title, hunks))
-}
-
-fn reference(library: &Library, words: &mut Words) -> Result<Filled> {
-    let (path, title) = library.link(words.bare("a chapter")?)?;
-    words.end()?;
-    Ok(Filled::Link { title, path })
 }

@@ -17,7 +17,7 @@ pub fn listing(title: &str, lines: &[&str]) -> String {
     let indentation = indentation(lines.iter().copied());
     let lines: Vec<&str> = lines.iter().map(|line| without(indentation, line)).collect();
     let body = preformatted("language-rust", &lines.join("\n"));
-    format!("<figure class=\"listing\"><figcaption>{}</figcaption>{body}</figure>", caption(title))
+    figure("listing", &caption(title), &body)
 }
 
 /// Changed lines, without the indentation that they all share, and where they go. Each is code of its own,
@@ -34,19 +34,18 @@ pub fn hunk(place: &str, lines: &[(Sign, &str)]) -> String {
         format!("<code class=\"language-rust {sign}\">{line}</code>")
     });
     let lines = lines.collect::<Vec<_>>().join("&#10;");
-    let caption = caption(place);
-    format!(
-        "<figure class=\"hunk\"><figcaption>{caption}</figcaption><div class=\"diff\">{lines}</div></figure>"
-    )
+    figure("hunk", &caption(place), &format!("<div class=\"diff\">{lines}</div>"))
 }
 
 /// What a program printed, the command that made it, and a word about where.
 pub fn output(command: &str, machine: &str, lines: &[&str]) -> String {
-    let body = preformatted("nohighlight", &lines.join("\n"));
     let (command, machine) = (code(command), escape(machine));
-    format!(
-        "<figure class=\"output\"><figcaption>{command} <span class=\"machine\">{machine}</span></figcaption>{body}</figure>"
-    )
+    let caption = format!("{command} <span class=\"machine\">{machine}</span>");
+    figure("output", &caption, &preformatted("nohighlight", &lines.join("\n")))
+}
+
+fn figure(class: &str, caption: &str, body: &str) -> String {
+    format!("<figure class=\"{class}\"><figcaption>{caption}</figcaption>{body}</figure>")
 }
 
 /// An SVG file without the beginning `<svg`, and the words for those who do not see it.

@@ -44,12 +44,12 @@ mod picture;
 mod recorded;
 mod source;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 use mdbook_preprocessor::{
     Preprocessor, PreprocessorContext,
-    book::{Book, BookItem, Chapter},
+    book::{Book, Chapter},
 };
 
 use crate::source::{Library, Page};
@@ -73,35 +73,22 @@ impl Preprocessor for Steps {
 fn fill(book: &mut Book, root: &Path, source: &Path) -> Result<()> {
     let root = root.canonicalize().context("the book's folder")?;
     let repository = root.parent().context("the book lies in the repository")?;
-    let library = Library::new(repository, &root, pages(book));
+    let page =
+        |chapter: &Chapter| Page::new(&chapter.name, chapter.path.as_deref()?, &chapter.content);
+    let library = Library::new(repository, &root, book.chapters().filter_map(page).collect());
     let source = source.canonicalize().unwrap_or(source.into());
     let source = source.strip_prefix(repository).unwrap_or(&source);
 
     let mut failures = Vec::new();
     book.for_each_chapter_mut(|chapter| {
-        failures.extend(fill_chapter(chapter, &library, source));
+        let Some(path) = &chapter.path else { return };
+        let file = source.join(path);
+        let (filled, failed) = chapter::fill(&chapter.content, &library, &file);
+        chapter.content = filled;
+        failures.extend(failed.iter().map(|failure| format!("{}:{failure}", file.display())));
     });
     if !failures.is_empty() {
         bail!("the chapters ask for what is not there\n{}", failures.join("\n"));
     }
     Ok(())
-}
-
-fn pages(book: &Book) -> Vec<Page> {
-    let chapters = book.iter().filter_map(|item| match item {
-        BookItem::Chapter(chapter) => Some(chapter),
-        _ => None,
-    });
-    chapters
-        .filter_map(|chapter| Page::new(&chapter.name, chapter.path.as_deref()?, &chapter.content))
-        .collect()
-}
-
-/// Fills one chapter and returns what failed.
-fn fill_chapter(chapter: &mut Chapter, library: &Library, source: &Path) -> Vec<String> {
-    let Some(path) = &chapter.path else { return Vec::new() };
-    let file: PathBuf = source.join(path);
-    let (filled, failures) = chapter::fill(&chapter.content, library, &file);
-    chapter.content = filled;
-    failures.iter().map(|failure| format!("{}:{failure}", file.display())).collect()
 }

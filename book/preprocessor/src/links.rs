@@ -3,15 +3,17 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashSet},
+    ffi::OsStr,
     fs,
     path::{Component, Path, PathBuf},
     sync::LazyLock,
 };
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use percent_encoding::percent_decode_str;
 use regex::Regex;
 use scraper::{Html, Selector};
+use walkdir::WalkDir;
 
 /// What the check found.
 pub struct Report {
@@ -24,7 +26,8 @@ pub struct Report {
     pub broken: Vec<String>,
 }
 
-/// What one page holds.
+/// What a page holds, or a style sheet.
+#[derive(Default)]
 struct Page {
     ids: HashSet<String>,
     twice: Vec<String>,
@@ -37,39 +40,41 @@ struct Page {
 /// Checks all pages and style sheets in a folder.
 pub fn check(folder: &Path) -> Result<Report> {
     let files = files(folder)?;
+    let mut report = Report { pages: 0, links: 0, external: BTreeSet::new(), broken: Vec::new() };
     let mut pages = BTreeMap::new();
-    for file in files.iter().filter(|file| file.extension().is_some_and(|e| e == "html")) {
-        pages.insert(file.clone(), Page::read(&fs::read_to_string(folder.join(file))?));
+    for file in &files {
+        let text = || fs::read_to_string(folder.join(file));
+        match file.extension().and_then(OsStr::to_str) {
+            Some("html") => {
+                let page = Page::read(&text()?);
+                report.pages += 1;
+                report.links += page.links.iter().filter(|link| !leads_away(link)).count();
+                report.links += page.loads.len();
+                pages.insert(file, page);
+            }
+            Some("css") => {
+                let page = Page { loads: style_loads(&text()?), ..Page::default() };
+                pages.insert(file, page);
+            }
+            _ => {}
+        }
     }
-    if pages.is_empty() {
+    if report.pages == 0 {
         bail!("there is no built book in {}; run `cargo xtask book`", folder.display());
     }
-    let mut report =
-        Report { pages: pages.len(), links: 0, external: BTreeSet::new(), broken: Vec::new() };
     for (file, page) in &pages {
-        for id in &page.twice {
-            report.broken.push(format!("{}: the id {id} stands twice", file.display()));
-        }
+        let file_name = file.display();
+        let twice = page.twice.iter().map(|id| format!("{file_name}: the id {id} stands twice"));
+        report.broken.extend(twice);
         for link in page.links.iter().chain(&page.loads) {
-            report.links += 1;
             if let Some(why) = broken(link, file, &files, &pages) {
-                report.broken.push(format!("{}: {link}: {why}", file.display()));
+                report.broken.push(format!("{file_name}: {link}: {why}"));
             }
         }
-        for link in page.links.iter().filter(|link| leads_away(link)) {
-            report.links -= 1;
-            report.external.insert(link.clone());
-        }
-        let loads = page.loads.iter().filter(|load| leads_away(load));
-        report.broken.extend(loads.map(|load| loaded_from_elsewhere(file, load)));
-    }
-    for file in files.iter().filter(|file| file.extension().is_some_and(|e| e == "css")) {
-        for load in style_loads(&fs::read_to_string(folder.join(file))?) {
-            if leads_away(&load) {
-                report.broken.push(loaded_from_elsewhere(file, &load));
-            } else if let Some(why) = broken(&load, file, &files, &pages) {
-                report.broken.push(format!("{}: {load}: {why}", file.display()));
-            }
+        report.external.extend(page.links.iter().filter(|link| leads_away(link)).cloned());
+        for load in page.loads.iter().filter(|load| leads_away(load)) {
+            let why = "the page would load this from elsewhere";
+            report.broken.push(format!("{file_name}: {load}: {why}"));
         }
     }
     Ok(report)
@@ -87,11 +92,9 @@ impl Report {
 
 impl Page {
     fn read(html: &str) -> Page {
-        static ALL: LazyLock<Selector> =
-            LazyLock::new(|| Selector::parse("*").expect("it is valid"));
-        let mut page =
-            Page { ids: HashSet::new(), twice: Vec::new(), links: Vec::new(), loads: Vec::new() };
-        for element in Html::parse_document(html).select(&ALL) {
+        let all = Selector::parse("*").expect("it is valid");
+        let mut page = Page::default();
+        for element in Html::parse_document(html).select(&all) {
             if let Some(id) = element.attr("id")
                 && !page.ids.insert(id.into())
             {
@@ -108,15 +111,10 @@ impl Page {
     }
 }
 
-fn loaded_from_elsewhere(file: &Path, load: &str) -> String {
-    format!("{}: {load}: the page would load this from elsewhere", file.display())
-}
-
 fn leads_away(link: &str) -> bool {
-    let scheme = link.split_once(':').map(|(scheme, _)| scheme);
-    let scheme = scheme
-        .filter(|scheme| scheme.bytes().all(|b| b.is_ascii_alphanumeric() || b"+-.".contains(&b)));
-    link.starts_with("//") || scheme.is_some_and(|scheme| scheme != "data")
+    static AWAY: LazyLock<Regex> =
+        LazyLock::new(|| Regex::new("^(//|[a-zA-Z0-9+.-]+:)").expect("it is valid"));
+    AWAY.is_match(link) && !link.starts_with("data:")
 }
 
 /// Why a link that stands in `file` leads nowhere, if it does.
@@ -124,7 +122,7 @@ fn broken(
     link: &str,
     file: &Path,
     files: &BTreeSet<PathBuf>,
-    pages: &BTreeMap<PathBuf, Page>,
+    pages: &BTreeMap<&PathBuf, Page>,
 ) -> Option<String> {
     if leads_away(link) || link.starts_with("data:") {
         return None;
@@ -170,15 +168,10 @@ fn style_loads(css: &str) -> Vec<String> {
 /// All files below a folder, as paths from it.
 fn files(folder: &Path) -> Result<BTreeSet<PathBuf>> {
     let mut files = BTreeSet::new();
-    let mut folders = vec![folder.to_path_buf()];
-    while let Some(next) = folders.pop() {
-        for entry in fs::read_dir(&next).with_context(|| format!("{}", next.display()))? {
-            let path = entry?.path();
-            if path.is_dir() {
-                folders.push(path);
-            } else {
-                files.insert(path.strip_prefix(folder)?.to_path_buf());
-            }
+    for entry in WalkDir::new(folder) {
+        let entry = entry?;
+        if entry.file_type().is_file() {
+            files.insert(entry.path().strip_prefix(folder)?.to_path_buf());
         }
     }
     Ok(files)

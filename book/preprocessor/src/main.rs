@@ -1,55 +1,36 @@
-//! The book's program. Without a subcommand it is a preprocessor as `mdbook` calls them; with `build` it
+//! The book's program. Without an argument it is a preprocessor as `mdbook` calls them; with `build` it
 //! builds the book itself, so that nobody has to install mdbook.
 
-use std::{io, path::Path, process::ExitCode};
+use std::{env, io, path::Path, process::ExitCode};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use book::{Steps, build};
-use clap::{Parser, Subcommand};
 use mdbook_preprocessor::{Preprocessor, parse_input};
 
-#[derive(Parser)]
-/// Builds the book; without a subcommand, fills the chapters that mdbook hands over
-struct Program {
-    #[command(subcommand)]
-    command: Option<Command>,
-}
-
-#[derive(Subcommand)]
-enum Command {
-    /// Build the book and check its links
-    Build,
-    /// Answer mdbook, which asks whether this goes with a renderer
-    #[command(hide = true)]
-    Supports { renderer: String },
-}
-
 fn main() -> ExitCode {
-    match run(Program::parse().command) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("error: {error:#}");
-            ExitCode::FAILURE
-        }
+    let done = run();
+    if let Err(error) = &done {
+        eprintln!("error: {error:#}");
     }
+    if done.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-fn run(command: Option<Command>) -> Result<()> {
-    match command {
-        None => preprocess(),
-        Some(Command::Supports { .. }) => Ok(()),
-        Some(Command::Build) => {
+fn run() -> Result<()> {
+    match env::args().nth(1).as_deref() {
+        // mdbook hands the whole book over on standard input and takes it back on standard output.
+        None => {
+            let (context, book) = parse_input(io::stdin())?;
+            let book = Steps.run(&context, book)?;
+            serde_json::to_writer(io::stdout(), &book).context("mdbook no longer listens")
+        }
+        // mdbook asks whether this goes with a renderer.
+        Some("supports") => Ok(()),
+        Some("build") => {
             let book = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").canonicalize()?;
             let pages = build::build(&book)?;
             println!("open {}", pages.join("index.html").display());
             Ok(())
         }
+        Some(other) => bail!("{other} is unknown here: `cargo xtask book` builds the book"),
     }
-}
-
-/// mdbook hands the whole book over on standard input and takes it back on standard output.
-fn preprocess() -> Result<()> {
-    let (context, book) = parse_input(io::stdin())?;
-    let book = Steps.run(&context, book)?;
-    serde_json::to_writer(io::stdout(), &book).context("mdbook no longer listens")
 }

@@ -20,16 +20,10 @@ fn hidden_from_markdown(mathml: &str) -> String {
     let mut result = String::new();
     let mut in_tag = false;
     for c in mathml.chars() {
-        match c {
-            '<' => in_tag = true,
-            '>' => in_tag = false,
-            _ => {}
-        }
+        in_tag = c == '<' || in_tag && c != '>';
         match c {
             '\n' => result.push(' '),
-            '*' | '_' | '|' | '[' | ']' | '`' | '~' | '\\' | '\'' | '"' | '-' | '.' | '!' | '$'
-                if !in_tag =>
-            {
+            c if !in_tag && r#"*_|[]`~\'"-.!$"#.contains(c) => {
                 result.push_str(&format!("&#{};", c as u32));
             }
             c => result.push(c),

@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use ladder::steps::{self, goes_on};
 
 use crate::markdown;
@@ -70,25 +70,16 @@ impl Library {
         self.file(name)
     }
 
-    /// The same file, one step before.
-    pub fn source_before(&self, name: &str) -> Result<Source> {
-        self.source(&before(name)?)
-    }
-
     /// The program that a step's grows from: nothing, if it starts a fresh file.
     pub fn grown_from(&self, step: &str, new: &str) -> Result<String> {
-        if goes_on(new) { Ok(self.source_before(step)?.text) } else { Ok(String::new()) }
+        if goes_on(new) { Ok(self.source(&before(step)?)?.text) } else { Ok(String::new()) }
     }
 
     /// `steps/step01_bigram.rs`, for `step01`.
     fn program(&self, key: &str) -> Result<String> {
         let steps = steps::in_folder(&self.repository)?;
-        let mut steps = steps.iter().filter(|step| step.key() == key);
-        match (steps.next(), steps.next()) {
-            (Some(step), None) => Ok(step.program()),
-            (None, _) => bail!("there is no steps/{key}_*.rs"),
-            _ => bail!("there are several steps/{key}_*.rs"),
-        }
+        let step = steps.iter().find(|step| step.key() == key);
+        Ok(step.with_context(|| format!("there is no steps/{key}_*.rs"))?.program())
     }
 
     fn file(&self, path: &str) -> Result<Source> {

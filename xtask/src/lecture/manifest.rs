@@ -3,13 +3,12 @@
 use std::{
     collections::{BTreeSet, HashSet},
     fs,
-    process::Command,
 };
 
 use anyhow::{Context, Result, bail, ensure};
 use toml_edit::{ArrayOfTables, DocumentMut, Item, Table, value};
 
-use crate::{git::Tree, variations::cargo_program};
+use crate::{cargo, git::Tree, variations::bin};
 
 /// Makes the manifests of the lecture's commits, one after the other.
 pub struct Manifest {
@@ -42,7 +41,8 @@ impl Manifest {
         let mut manifest = self.head.clone();
         if let Some(members) = manifest["workspace"]["members"].as_array_mut() {
             members.retain(|member| {
-                member.as_str().is_some_and(|member| tree.has(&format!("{member}/Cargo.toml")))
+                let manifest = member.as_str().map(|member| format!("{member}/Cargo.toml"));
+                tree.paths().any(|path| manifest.as_deref() == Some(path))
             });
         }
         for table in ["dependencies", "dev-dependencies"] {
@@ -55,7 +55,7 @@ impl Manifest {
         manifest["workspace"]["lints"]["rust"]["dead_code"] = value("allow");
         let without_program = manifest.to_string();
         if let Some((name, path)) = program {
-            manifest.insert("bin", Item::ArrayOfTables(bin(name, path)));
+            manifest["bin"] = ArrayOfTables::from_iter([bin(name, path)]).into();
         }
         tree.put("Cargo.toml", &manifest.to_string())?;
         if let Some(head) = &self.head_lock
@@ -84,21 +84,13 @@ impl Manifest {
     }
 }
 
-fn bin(name: &str, path: &str) -> ArrayOfTables {
-    let mut table = Table::new();
-    table.insert("name", value(name));
-    table.insert("path", value(path));
-    table.insert("test", value(false));
-    ArrayOfTables::from_iter([table])
-}
-
 /// The tree's lock file, `head`, without what its manifests do not need. Each package that is left is as it
 /// was, whatever newer ones this machine knows. Cargo cuts, for it alone knows which features are left.
 fn lock(tree: &Tree, head: &str) -> Result<String> {
     let folder = tree.export()?;
-    let mut cargo = Command::new(cargo_program());
+    let mut cargo = cargo::command();
     cargo.args(["update", "--workspace", "--offline", "--quiet"]).current_dir(&folder);
-    let output = cargo.output().context("cargo does not run")?;
+    let output = cargo.output().context("cannot run cargo")?;
     let said = String::from_utf8_lossy(&output.stderr);
     ensure!(
         output.status.success(),

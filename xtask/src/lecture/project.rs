@@ -67,7 +67,7 @@ pub fn project(git: &Git) -> Result<Vec<Lesson>> {
         !steps.is_empty(),
         "HEAD has no steps (steps/stepNN_name.rs): switch to the branch that they are written on"
     );
-    let chapters = sections::chapters(&steps, |_| true, |path| head.text(path))?;
+    let chapters = sections::chapters(&steps, |path| head.text(path))?;
 
     let mut tree = lab(&head)?;
     let mut manifest = Manifest::of(&tree)?;
@@ -81,10 +81,9 @@ pub fn project(git: &Git) -> Result<Vec<Lesson>> {
         // The manifest names what the whole step needs, and stays so from here on.
         tree.put(PROGRAM, chapter.closing())?;
         manifest.write_into(&mut tree, Some((&step.name, PROGRAM)))?;
-        for sections in 0..=chapter.sections.len() {
-            if chapter.sections.is_empty() {
-                break;
-            }
+        // A chapter that is not cut yet is one commit.
+        let states = if chapter.sections.is_empty() { 0 } else { chapter.sections.len() + 1 };
+        for sections in 0..states {
             tree.put(PROGRAM, &translate(&chapter.state(sections), step))?;
             let (tag, message) = match sections {
                 0 => (format!("{}-begin", step.key()), words.of_beginning(chapter)?),

@@ -13,14 +13,9 @@ pub struct Side<'a> {
     pub text: &'a str,
 }
 
-pub enum Merged {
-    Clean(String),
-    /// With markers.
-    Conflict(String),
-}
-
-/// Applies to `current` what changed from `base` to `other`.
-pub fn merge(current: Side, base: Side, other: Side) -> Result<Merged> {
+/// Applies to `current` what changed from `base` to `other`. Returns the text, with markers if there is a
+/// conflict, and whether there is none.
+pub fn merge(current: Side, base: Side, other: Side) -> Result<(String, bool)> {
     let folder = tempfile::tempdir()?;
     let mut command = git::command(folder.path());
     command.args(["merge-file", "--stdout", "--diff3"]);
@@ -29,24 +24,20 @@ pub fn merge(current: Side, base: Side, other: Side) -> Result<Merged> {
         command.args(["-L", side.name]);
     }
     let output = git::run(command.args(["current", "base", "other"]), "")?;
-    let text = String::from_utf8(output.stdout)?;
     // The exit code is the number of conflicts, up to 127.
-    match output.status.code() {
-        Some(0) => Ok(Merged::Clean(text)),
-        Some(1..=127) => Ok(Merged::Conflict(text)),
-        _ => bail!("git merge-file fails: {}", String::from_utf8_lossy(&output.stderr).trim()),
-    }
+    let Some(conflicts @ 0..=127) = output.status.code() else {
+        bail!("git merge-file fails: {}", String::from_utf8_lossy(&output.stderr).trim());
+    };
+    Ok((String::from_utf8(output.stdout)?, conflicts == 0))
 }
 
 /// Whether `current` holds already what changed from `base` to `other`: it can be taken out, and
 /// putting it in again gives `current`. (A merge alone cannot tell: where `current` has lines of its
 /// own next to the change, it would find a conflict.)
 pub fn has_already(current: Side, base: Side, other: Side) -> Result<bool> {
-    let Merged::Clean(without) = merge(current, other, base)? else {
-        return Ok(false);
-    };
-    let again = merge(Side { text: &without, ..current }, base, other)?;
-    Ok(matches!(again, Merged::Clean(text) if text == current.text))
+    let (without, is_clean) = merge(current, other, base)?;
+    let (again, is_clean_again) = merge(Side { text: &without, ..current }, base, other)?;
+    Ok(is_clean && is_clean_again && again == current.text)
 }
 
 /// Whether somebody has yet to mend a conflict in the text.

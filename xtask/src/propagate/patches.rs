@@ -7,9 +7,9 @@ use tempfile::TempDir;
 
 use super::{
     Edit, Propagation,
-    merge::{Merged, Side, has_markers, merge},
+    merge::{Side, has_markers, merge},
 };
-use crate::git;
+use crate::{git, setup::remove};
 use ladder::{patch::head, steps::Step};
 
 /// A step's program and its proof, by their paths in the repository.
@@ -40,14 +40,14 @@ impl Propagation<'_> {
         let folder = format!("{}.conflict", path.trim_end_matches(".patch"));
         let now = apply(&patch, new)?;
         // The edit was elsewhere, or this program has been here before.
-        if now.as_ref().is_some_and(|now| now.in_place) {
+        if let Some((_, true)) = now {
             return Ok(());
         }
         let varied = match (apply(&patch, old)?, now) {
-            (Some(before), _) => {
-                self.merge_variation(path, &folder, step, old, before.files, new)?
+            (Some((before, _)), _) => {
+                self.merge_variation(path, &folder, step, old, before, new)?
             }
-            (None, Some(now)) => now.files,
+            (None, Some((now, _))) => now,
             (None, None) => {
                 bail!("{path} applies to {} neither before the edit nor after it", step.name)
             }
@@ -59,14 +59,10 @@ impl Propagation<'_> {
         );
         self.write(path, &format!("{}{}", head(&patch), diff(new, &varied)?))?;
         println!("{}: {path} made anew", step.name);
-        let folder = self.root.join(folder);
-        if folder.exists() {
-            fs::remove_dir_all(folder)?;
-        }
-        Ok(())
+        remove(&self.root.join(folder))
     }
 
-    /// Merges the edit into the files as the patch had made them.
+    /// Merges the edit into the files as the patch had made them. What somebody has made of a conflict is in `folder`.
     fn merge_variation(
         &self,
         path: &str,
@@ -78,50 +74,38 @@ impl Propagation<'_> {
     ) -> Result<Files> {
         let mut merged = Files::new();
         for (file, text) in varied {
-            let text = merge(
+            let (text, is_clean) = merge(
                 Side { name: &format!("{} with the patch", step.name), text: &text },
                 Side { name: &format!("{} in {}", step.name, self.revision), text: &old[&file] },
                 Side { name: &format!("{} as edited", step.name), text: &new[&file] },
             )?;
-            let text = self.mended(text, &format!("{folder}/{file}"), path, step)?;
+            let conflict = format!("{folder}/{file}");
+            let text = if is_clean { text } else { self.mended(text, &conflict, path, step)? };
             merged.insert(file, text);
         }
         Ok(merged)
     }
 
-    /// The text of a clean merge. A conflict is written to the file `conflict`, and once somebody has
-    /// mended it there, that is the text.
-    fn mended(&self, merged: Merged, conflict: &str, patch: &str, step: &Step) -> Result<String> {
-        let text = match merged {
-            Merged::Clean(text) => return Ok(text),
-            Merged::Conflict(text) => text,
-        };
-        if self.root.join(conflict).exists() {
-            let mended = self.read(conflict)?;
-            if !has_markers(&mended) {
-                return Ok(mended);
-            }
-        } else {
+    /// A text with a conflict is written to the file `conflict`, and once somebody has mended it there, that is
+    /// the text.
+    fn mended(&self, text: String, conflict: &str, patch: &str, step: &Step) -> Result<String> {
+        if !self.root.join(conflict).exists() {
             self.write(conflict, &text)?;
         }
-        bail!(
+        let mended = self.read(conflict)?;
+        ensure!(
+            !has_markers(&mended),
             "{patch} conflicts with the edit of {}: mend {conflict} between the markers <<<<<<< and \
              >>>>>>>, then go on with {}, which makes the patch from that file",
             step.name,
             self.command(step)
-        )
+        );
+        Ok(mended)
     }
 }
 
-/// What a patch makes of files.
-struct Applied {
-    files: Files,
-    /// All hunks were where the patch says.
-    in_place: bool,
-}
-
-/// Applies the patch to the files, if it can be applied to them.
-fn apply(patch: &str, files: &Files) -> Result<Option<Applied>> {
+/// What the patch makes of the files, if it can be applied to them, and whether all its hunks were where it says.
+fn apply(patch: &str, files: &Files) -> Result<Option<(Files, bool)>> {
     let folder = folder_with(&[("", files)])?;
     let mut command = git::command(folder.path());
     // Without it, git would take a repository around the temporary folder for the patch's.
@@ -133,7 +117,7 @@ fn apply(patch: &str, files: &Files) -> Result<Option<Applied>> {
     let in_place = !String::from_utf8_lossy(&output.stderr).contains("(offset ");
     let read = |path: &String| Ok((path.clone(), fs::read_to_string(folder.path().join(path))?));
     let files = files.keys().map(read).collect::<Result<Files>>()?;
-    Ok(Some(Applied { files, in_place }))
+    Ok(Some((files, in_place)))
 }
 
 /// The hunks that lead from `a` to `b`, as `git diff` writes them, without hashes.

@@ -2,7 +2,7 @@
 
 use std::{
     fs::{self, File},
-    io::{self, BufReader, BufWriter, IsTerminal, Read},
+    io::{self, BufReader, BufWriter, Read},
     path::Path,
     process::{Command, Output, Stdio},
     time::Duration,
@@ -12,7 +12,11 @@ use anyhow::{Context, Result, anyhow, bail};
 use indicatif::{ProgressBar, ProgressStyle};
 use zip::ZipArchive;
 
-use super::{parent, platform::Platform, whole::LINKER_SCRIPT};
+use super::{
+    parent,
+    platform::{CPU_LIBRARIES, Platform},
+    whole::LINKER_SCRIPT,
+};
 
 /// How long the archive's server may take to answer before we turn to the wheels.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -39,42 +43,25 @@ pub fn from_archive(url: &str, platform: Platform, part: &Path, new: &Path) -> R
     })
 }
 
-/// Has pip download the wheels into `part`, and lays out in `new` what of them is libtorch for CPUs.
+/// Has pip download the wheels into `part`, and lays out in `new` what of them is libtorch: all of it with `cuda`, or
+/// else what a CPU needs.
 ///
 /// # Errors
 /// A sentence about Python or pip; "cannot unpack NAME: REASON".
-pub fn from_wheels(platform: Platform, part: &Path, new: &Path) -> Result<()> {
-    let libraries = platform.cpu_libraries();
-    let needed = |path: &str| libraries.contains(&path) || path.starts_with("torch/include/");
-    unpack_wheels(platform, part, new, &platform.cpu_wheels(), needed)?;
-    // The wheels' libtorch.so is empty: whoever is linked to it gets libtorch_cpu.so and libtorch_cuda.so, which
-    // is not here. A text can say the same to a linker (ld's manual: "Implicit Linker Scripts"; C's own libc.so is one).
-    if platform.is_linux() {
-        let script = new.join("lib").join(platform.library("torch"));
-        write_synced(&script, LINKER_SCRIPT)?;
-    }
-    Ok(())
-}
-
-/// The same with all that NVIDIA's GPUs need.
-///
-/// # Errors
-/// As [`from_wheels`].
-pub fn with_cuda(platform: Platform, part: &Path, new: &Path) -> Result<()> {
-    unpack_wheels(platform, part, new, &CUDA_WHEELS, |_| true)
-}
-
-fn unpack_wheels(
-    platform: Platform,
-    part: &Path,
-    new: &Path,
-    asked: &[&str],
-    needed: impl Fn(&str) -> bool,
-) -> Result<()> {
+pub fn from_wheels(platform: Platform, part: &Path, new: &Path, cuda: bool) -> Result<()> {
     let wheels = part.join("wheels");
-    download_wheels(platform, part, &wheels, asked)?;
+    let asked = if cuda { CUDA_WHEELS.to_vec() } else { platform.cpu_wheels() };
+    download_wheels(platform, part, &wheels, &asked)?;
+    let needed =
+        |path: &str| cuda || CPU_LIBRARIES.contains(&path) || path.starts_with("torch/include/");
     for wheel in fs::read_dir(&wheels)? {
         unpack(&wheel?.path(), new, |path| place(path, platform).filter(|_| needed(path)))?;
+    }
+    // The wheels' libtorch.so is empty: whoever is linked to it gets libtorch_cpu.so and libtorch_cuda.so, which
+    // is not here. A text can say the same to a linker (ld's manual: "Implicit Linker Scripts"; C's own libc.so is one).
+    if platform.is_linux() && !cuda {
+        let script = new.join("lib").join(platform.library("torch"));
+        files::write_atomically(&script, |file| Ok(file.write_all(LINKER_SCRIPT.as_bytes())?))?;
     }
     Ok(())
 }
@@ -96,10 +83,12 @@ fn place(path: &str, platform: Platform) -> Option<String> {
     (platform.is_library(name) && !name.contains('/') && !of_python).then(|| inside.into())
 }
 
-/// Has pip download wheels into the folder `to`. pip checks their hashes and shows its progress.
+/// Has pip, with the first Python that there is, download wheels into the folder `to`. It checks their hashes and
+/// shows its progress.
 fn download_wheels(platform: Platform, part: &Path, to: &Path, asked: &[&str]) -> Result<()> {
-    fs::create_dir_all(to).with_context(|| cannot_write(to))?;
-    let output = run_python(|pip| {
+    fs::create_dir_all(to).with_context(|| format!("cannot write {}", to.display()))?;
+    for python in PYTHONS {
+        let mut pip = Command::new(python);
         pip.args(["-m", "pip", "download", "--disable-pip-version-check", "--retries=2"])
             .args(["--only-binary=:all:", "--python-version=3.11"])
             .args(platform.tags().iter().map(|tag| format!("--platform={tag}")))
@@ -109,22 +98,11 @@ fn download_wheels(platform: Platform, part: &Path, to: &Path, asked: &[&str]) -
             // pip's own intermediate files: on the disk that has room, and gone when we are done.
             .envs(["TMPDIR", "TMP", "TEMP"].map(|name| (name, part)))
             .stderr(Stdio::piped());
-    })?;
-    if !output.status.success() {
-        return Err(explain_pip(&String::from_utf8_lossy(&output.stderr)));
-    }
-    Ok(())
-}
-
-/// Runs the first Python that there is.
-fn run_python(prepare: impl Fn(&mut Command)) -> Result<Output> {
-    for python in PYTHONS {
-        let mut command = Command::new(python);
-        prepare(&mut command);
-        match command.spawn().and_then(|running| running.wait_with_output()) {
+        match pip.spawn().and_then(|running| running.wait_with_output()) {
             // Where Python is not installed, Windows has a program of its name that only says where to get it.
-            Ok(output) if says_no_python(&output) => {}
-            Ok(output) => return Ok(output),
+            Ok(output) if says(&output, "Python was not found") => {}
+            Ok(output) if output.status.success() => return Ok(()),
+            Ok(output) => return Err(explain_pip(&output)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => return Err(error).with_context(|| format!("cannot run {python}")),
         }
@@ -132,8 +110,8 @@ fn run_python(prepare: impl Fn(&mut Command)) -> Result<Output> {
     bail!(no_python())
 }
 
-fn says_no_python(output: &Output) -> bool {
-    String::from_utf8_lossy(&output.stderr).contains("Python was not found")
+fn says(output: &Output, words: &str) -> bool {
+    String::from_utf8_lossy(&output.stderr).contains(words)
 }
 
 fn no_python() -> String {
@@ -152,29 +130,31 @@ fn no_python() -> String {
 }
 
 /// Makes one sentence of what pip printed when it failed.
-fn explain_pip(said: &str) -> anyhow::Error {
-    let says = |words: &[&str]| words.iter().any(|word| said.contains(word));
-    if says(&["No module named pip"]) {
+fn explain_pip(output: &Output) -> anyhow::Error {
+    let says = |words| says(output, words);
+    if says("No module named pip") {
         let python = PYTHONS[0];
         let apt = if cfg!(target_os = "linux") { "`apt install python3-pip`, or " } else { "" };
         return anyhow!(
             "{python} has no pip: install it ({apt}`{python} -m ensurepip`), or set LIBTORCH to a libtorch 2.11.0"
         );
     }
-    if says(&["No space left on device"]) {
+    if says("No space left on device") {
         return io::Error::from(io::ErrorKind::StorageFull).into();
     }
     // A shim of a version manager that has no Python behind it.
-    if says(&["command not found"]) {
+    if says("command not found") {
         return anyhow!(no_python());
     }
-    if says(&["connection broken by", "(from versions: none)", "ConnectionError", "Read timed out"])
-    {
+    let unreachable =
+        ["connection broken by", "(from versions: none)", "ConnectionError", "Read timed out"];
+    if unreachable.into_iter().any(says) {
         return anyhow!(
             "pip's package index does not answer: check the network and its proxy (HTTPS_PROXY) and run this \
              command again, or set LIBTORCH to a libtorch 2.11.0"
         );
     }
+    let said = String::from_utf8_lossy(&output.stderr);
     let last = said.lines().rfind(|line| !line.trim().is_empty());
     anyhow!("pip cannot download libtorch, it says: {}", last.unwrap_or("nothing"))
 }
@@ -202,10 +182,11 @@ fn unpack(archive: &Path, to: &Path, place: impl Fn(&str) -> Option<String>) -> 
         }
     }
 
-    if wanted.is_empty() {
-        return Ok(());
-    }
-    let bar = progress_bar(name, bytes);
+    let template = "{wide_bar} {binary_bytes} of {binary_total_bytes}, {eta} left";
+    let style = ProgressStyle::with_template(template).expect("the template is right");
+    // On a terminal only.
+    let bar = ProgressBar::new(bytes).with_style(style);
+    eprintln!("unpacking {name}");
     for (index, path) in wanted {
         let entry = archive.by_index(index).with_context(context)?;
         write_entry(bar.wrap_read(entry), &path).with_context(context)?;
@@ -214,29 +195,9 @@ fn unpack(archive: &Path, to: &Path, place: impl Fn(&str) -> Option<String>) -> 
     Ok(())
 }
 
-fn progress_bar(name: &str, bytes: u64) -> ProgressBar {
-    if !io::stderr().is_terminal() {
-        eprintln!("unpacking {name}");
-        return ProgressBar::hidden();
-    }
-    let template = "unpacking {msg} {wide_bar} {binary_bytes} of {binary_total_bytes}, {eta} left";
-    let style = ProgressStyle::with_template(template).expect("the template is right");
-    ProgressBar::new(bytes).with_style(style).with_message(name.to_string())
-}
-
 fn write_entry(mut entry: impl Read, path: &Path) -> Result<()> {
     fs::create_dir_all(parent(path))?;
     let mut file = BufWriter::new(File::create(path)?);
     io::copy(&mut entry, &mut file)?;
     Ok(file.into_inner()?.sync_all()?)
-}
-
-/// # Errors
-/// "cannot write PATH: REASON".
-pub fn write_synced(path: &Path, content: &str) -> Result<()> {
-    write_entry(content.as_bytes(), path).with_context(|| cannot_write(path))
-}
-
-fn cannot_write(path: &Path) -> String {
-    format!("cannot write {}", path.display())
 }

@@ -2,6 +2,7 @@
 
 use std::env::consts::{ARCH, OS};
 
+use anyhow::{Result, bail};
 use clap::ValueEnum;
 use object::{Architecture, BinaryFormat};
 
@@ -12,6 +13,72 @@ const MANYLINUX: [&str; 6] = ["_2_28", "_2_27", "_2_25", "_2_18", "_2_17", "2014
 /// The Python packages that hold libtorch and the two small libraries that it links on Linux.
 const TORCH: &str = "torch==2.11.0";
 const CUDA_STUBS: [&str; 2] = ["nvidia-cuda-runtime==13.0.96", "nvidia-cuda-cupti==13.0.85"];
+
+/// What of the wheels' libraries a CPU needs, on any platform; the rest is for GPUs (on Linux, most of it) and for
+/// Python.
+pub const CPU_LIBRARIES: [&str; 23] = [
+    "torch/lib/libtorch_cpu.so",
+    "torch/lib/libc10.so",
+    "torch/lib/libgomp.so.1",
+    "torch/lib/libarm_compute.so",
+    "torch/lib/libarm_compute_graph.so",
+    "torch/lib/libnvpl_blas_core.so.0",
+    "torch/lib/libnvpl_blas_lp64_gomp.so.0",
+    "torch/lib/libnvpl_lapack_core.so.0",
+    "torch/lib/libnvpl_lapack_lp64_gomp.so.0",
+    "nvidia/cu13/lib/libcudart.so.13",
+    "nvidia/cu13/lib/libcupti.so.13",
+    "torch/lib/libtorch.dylib",
+    "torch/lib/libtorch_cpu.dylib",
+    "torch/lib/libc10.dylib",
+    "torch/lib/libomp.dylib",
+    "torch/lib/torch.dll",
+    "torch/lib/torch.lib",
+    "torch/lib/torch_cpu.dll",
+    "torch/lib/torch_cpu.lib",
+    "torch/lib/c10.dll",
+    "torch/lib/c10.lib",
+    "torch/lib/libiomp5md.dll",
+    "torch/lib/uv.dll",
+];
+
+/// How the names of those libraries begin, in small letters, that are a system's own, so that nobody need bring them
+/// along. Of Linux's also those of NVIDIA's driver; of Windows's also those of Visual C++, which come with the
+/// compiler that the build needs.
+const OF_THE_SYSTEM: [&str; 27] = [
+    "libc.so.6",
+    "libm.so.6",
+    "libpthread.so.0",
+    "libdl.so.2",
+    "librt.so.1",
+    "libutil.so.1",
+    "libgcc_s.so.1",
+    "libstdc++.so.6",
+    "ld-linux-x86-64.so.2",
+    "ld-linux-aarch64.so.1",
+    "libcuda.so.1",
+    "libnvidia-ml.so.1",
+    "/usr/lib/",
+    "/system/library/",
+    "advapi32.dll",
+    "dbghelp.dll",
+    "imagehlp.dll",
+    "iphlpapi.dll",
+    "kernel32.dll",
+    "psapi.dll",
+    "user32.dll",
+    "userenv.dll",
+    "wintrust.dll",
+    "ws2_32.dll",
+    "api-ms-win-",
+    "msvcp140",
+    "vcruntime140",
+];
+
+pub fn is_of_the_system(library: &str) -> bool {
+    let library = library.to_lowercase();
+    OF_THE_SYSTEM.iter().any(|start| library.starts_with(start))
+}
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Platform {
@@ -32,7 +99,7 @@ impl Platform {
     ///
     /// # Errors
     /// A sentence that says that there is no libtorch for it, and what to do instead.
-    pub fn here() -> Result<Platform, String> {
+    pub fn here() -> Result<Platform> {
         let abi = match () {
             _ if cfg!(target_env = "musl") => "musl",
             _ if cfg!(target_env = "gnu") => "gnu",
@@ -41,46 +108,37 @@ impl Platform {
         Platform::named(OS, ARCH, abi)
     }
 
-    fn named(os: &str, arch: &str, abi: &str) -> Result<Platform, String> {
-        let way_out = match (os, arch, abi) {
-            ("linux", _, "musl") => {
-                return Err("there is no libtorch 2.11.0 for Linux with the C library musl: use a system with glibc \
-                     (Debian, Ubuntu, Fedora, …), in a container if need be"
-                    .into());
-            }
+    fn named(os: &str, arch: &str, abi: &str) -> Result<Platform> {
+        let (machine, way_out) = match (os, arch, abi) {
+            ("linux", _, "musl") => (
+                "Linux with the C library musl",
+                "use a system with glibc (Debian, Ubuntu, Fedora, …), in a container if need be",
+            ),
             ("linux", "x86_64", _) => return Ok(LinuxX86_64),
             ("linux", "aarch64", _) => return Ok(LinuxAarch64),
             ("macos", "aarch64", _) => return Ok(MacosArm64),
-            ("windows", "x86_64", "gnu") => {
-                return Err("there is no libtorch 2.11.0 for the GNU tools on Windows: use the Rust for Visual C++ \
-                     (`rustup default stable-x86_64-pc-windows-msvc`)"
-                    .into());
-            }
+            ("windows", "x86_64", "gnu") => (
+                "the GNU tools on Windows",
+                "use the Rust for Visual C++ (`rustup default stable-x86_64-pc-windows-msvc`)",
+            ),
             ("windows", "x86_64", _) => return Ok(WindowsX86_64),
-            ("macos", "x86_64", _) => {
-                "; or, if this Mac has an Apple processor, your Rust is the one for Intel's: \
-                 `rustup default stable-aarch64-apple-darwin`"
-            }
-            _ => ", or point LIBTORCH at a libtorch 2.11.0 that you have built",
+            ("macos", "x86_64", _) => (
+                "Macs with an Intel processor (PyTorch 2.2 was the last)",
+                "use the dev container or the notebook that README names; or, if this Mac has an Apple processor, \
+                 your Rust is the one for Intel's: `rustup default stable-aarch64-apple-darwin`",
+            ),
+            _ => (
+                &*format!("{os} on {arch}"),
+                "use the dev container or the notebook that README names, or point LIBTORCH at a libtorch 2.11.0 \
+                 that you have built",
+            ),
         };
-        let machine = match (os, arch) {
-            ("macos", "x86_64") => "Macs with an Intel processor (PyTorch 2.2 was the last)".into(),
-            _ => format!("{os} on {arch}"),
-        };
-        Err(format!(
-            "there is no libtorch 2.11.0 for {machine}: use the dev container or the notebook that README \
-             names{way_out}"
-        ))
+        bail!("there is no libtorch 2.11.0 for {machine}: {way_out}")
     }
 
     /// As in `--platform`.
-    pub fn name(self) -> &'static str {
-        match self {
-            LinuxX86_64 => "linux-x86_64",
-            LinuxAarch64 => "linux-aarch64",
-            MacosArm64 => "macos-arm64",
-            WindowsX86_64 => "windows-x86_64",
-        }
+    pub fn name(self) -> String {
+        self.to_possible_value().expect("none is hidden").get_name().into()
     }
 
     /// The kind of machine code that its libraries hold.
@@ -98,19 +156,14 @@ impl Platform {
     }
 
     /// The official archive for CPUs, where there is one: a third of the wheels' size on Linux.
-    pub fn archive(self) -> Option<&'static str> {
-        match self {
-            LinuxX86_64 => Some(
-                "https://download.pytorch.org/libtorch/cpu/libtorch-shared-with-deps-2.11.0%2Bcpu.zip",
-            ),
-            LinuxAarch64 => None,
-            MacosArm64 => {
-                Some("https://download.pytorch.org/libtorch/cpu/libtorch-macos-arm64-2.11.0.zip")
-            }
-            WindowsX86_64 => Some(
-                "https://download.pytorch.org/libtorch/cpu/libtorch-win-shared-with-deps-2.11.0%2Bcpu.zip",
-            ),
-        }
+    pub fn archive(self) -> Option<String> {
+        let name = match self {
+            LinuxX86_64 => "shared-with-deps-2.11.0%2Bcpu",
+            LinuxAarch64 => return None,
+            MacosArm64 => "macos-arm64-2.11.0",
+            WindowsX86_64 => "win-shared-with-deps-2.11.0%2Bcpu",
+        };
+        Some(format!("https://download.pytorch.org/libtorch/cpu/libtorch-{name}.zip"))
     }
 
     /// What pip is asked for when no GPU is wanted, without what those packages require.
@@ -151,100 +204,6 @@ impl Platform {
             }
         }
     }
-
-    /// What of the wheels' libraries a CPU needs; the rest is for GPUs (on Linux, most of it) and for Python.
-    pub fn cpu_libraries(self) -> &'static [&'static str] {
-        match self {
-            LinuxX86_64 => &[
-                "torch/lib/libtorch_cpu.so",
-                "torch/lib/libc10.so",
-                "torch/lib/libgomp.so.1",
-                "nvidia/cu13/lib/libcudart.so.13",
-                "nvidia/cu13/lib/libcupti.so.13",
-            ],
-            LinuxAarch64 => &[
-                "torch/lib/libtorch_cpu.so",
-                "torch/lib/libc10.so",
-                "torch/lib/libgomp.so.1",
-                "torch/lib/libarm_compute.so",
-                "torch/lib/libarm_compute_graph.so",
-                "torch/lib/libnvpl_blas_core.so.0",
-                "torch/lib/libnvpl_blas_lp64_gomp.so.0",
-                "torch/lib/libnvpl_lapack_core.so.0",
-                "torch/lib/libnvpl_lapack_lp64_gomp.so.0",
-                "nvidia/cu13/lib/libcudart.so.13",
-                "nvidia/cu13/lib/libcupti.so.13",
-            ],
-            MacosArm64 => &[
-                "torch/lib/libtorch.dylib",
-                "torch/lib/libtorch_cpu.dylib",
-                "torch/lib/libc10.dylib",
-                "torch/lib/libomp.dylib",
-            ],
-            WindowsX86_64 => &[
-                "torch/lib/torch.dll",
-                "torch/lib/torch.lib",
-                "torch/lib/torch_cpu.dll",
-                "torch/lib/torch_cpu.lib",
-                "torch/lib/c10.dll",
-                "torch/lib/c10.lib",
-                "torch/lib/libiomp5md.dll",
-                "torch/lib/uv.dll",
-            ],
-        }
-    }
-
-    /// Whether a library is the system's own, so that nobody need bring it along. On Windows also those of
-    /// Visual C++, which come with the compiler that the build needs; on Linux also those of NVIDIA's driver.
-    pub fn has(self, library: &str) -> bool {
-        const LINUX: [&str; 12] = [
-            "libc.so.6",
-            "libm.so.6",
-            "libpthread.so.0",
-            "libdl.so.2",
-            "librt.so.1",
-            "libutil.so.1",
-            "libgcc_s.so.1",
-            "libstdc++.so.6",
-            "ld-linux-x86-64.so.2",
-            "ld-linux-aarch64.so.1",
-            "libcuda.so.1",
-            "libnvidia-ml.so.1",
-        ];
-        const WINDOWS: [&str; 10] = [
-            "advapi32.dll",
-            "dbghelp.dll",
-            "imagehlp.dll",
-            "iphlpapi.dll",
-            "kernel32.dll",
-            "psapi.dll",
-            "user32.dll",
-            "userenv.dll",
-            "wintrust.dll",
-            "ws2_32.dll",
-        ];
-        match self {
-            LinuxX86_64 | LinuxAarch64 => LINUX.contains(&library),
-            MacosArm64 => {
-                ["/usr/lib/", "/System/Library/"].iter().any(|folder| library.starts_with(folder))
-            }
-            WindowsX86_64 => {
-                let name = library.to_lowercase();
-                let runtime = ["api-ms-win-", "msvcp140", "vcruntime140"];
-                WINDOWS.contains(&&*name) || runtime.iter().any(|start| name.starts_with(start))
-            }
-        }
-    }
-
-    /// Gigabytes that setup takes while it works, and that are taken in the end.
-    pub fn room(self) -> (f64, f64) {
-        match self {
-            LinuxX86_64 => (1.2, 0.5),
-            LinuxAarch64 => (0.9, 0.4),
-            MacosArm64 => (0.4, 0.3),
-            WindowsX86_64 => (0.5, 0.4),
-        }
-    }
 }
 
 #[cfg(test)]
@@ -261,13 +220,13 @@ mod tests {
             ("windows", "aarch64", "", "windows on aarch64"),
             ("windows", "x86_64", "gnu", "Visual C++"),
         ] {
-            let why = Platform::named(os, arch, abi).unwrap_err();
+            let why = Platform::named(os, arch, abi).unwrap_err().to_string();
             assert!(why.contains(words) && why.contains(": use "), "{why}");
         }
         for platform in Platform::value_variants() {
-            let (os, arch) = platform.name().split_once('-').unwrap();
-            let arch = if arch == "arm64" { "aarch64" } else { arch };
-            assert_eq!(Platform::named(os, arch, ""), Ok(*platform));
+            let name = platform.name().replace("arm64", "aarch64");
+            let (os, arch) = name.split_once('-').unwrap();
+            assert_eq!(Platform::named(os, arch, "").unwrap(), *platform);
         }
     }
 }

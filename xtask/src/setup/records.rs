@@ -3,15 +3,15 @@
 
 use std::{collections::BTreeSet, fs, fs::File, path::Path};
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use object::{
-    Architecture, BinaryFormat, NameOrOrdinal, Object, elf,
+    Architecture, BinaryFormat, Endianness, NameOrOrdinal, Object, elf,
     read::{
-        ReadCache, ReadRef,
+        ReadCache,
         archive::ArchiveFile,
         coff::ImportFile,
-        elf::{ElfFile, FileHeader},
-        macho::{LoadCommandVariant, MachHeader, MachOFile},
+        elf::ElfFile64,
+        macho::{LoadCommandVariant, MachOFile64},
         pe::PeFile64,
     },
 };
@@ -31,32 +31,29 @@ pub struct Library {
 
 impl Library {
     /// Reads no more of the file than the records.
-    ///
-    /// # Errors
-    /// "cannot read PATH: REASON", also where it is no library.
     pub fn read(path: &Path) -> Result<Library> {
-        let read = || -> Result<_> {
-            let data = ReadCache::new(File::open(path)?);
-            let file = object::File::parse(&data)?;
-            let needs = file.import_libraries()?.map(|library| Ok(text(library?.name())));
-            let (name, looks_in) = match &file {
-                object::File::Elf64(file) => elf_names(file)?,
-                object::File::MachO64(file) => macho_names(file)?,
-                object::File::Pe64(file) => (pe_name(file)?, Vec::new()),
-                _ => Default::default(),
-            };
-            let needs = needs.collect::<Result<_>>()?;
-            let (format, architecture) = (file.format(), file.architecture());
-            Ok(Library { format, architecture, name, needs, looks_in })
+        let data = ReadCache::new(File::open(path)?);
+        let file = object::File::parse(&data)?;
+        let needs = file.import_libraries()?.map(|library| Ok(text(library?.name())));
+        let (name, looks_in) = match &file {
+            object::File::Elf64(file) => elf_names(file)?,
+            object::File::MachO64(file) => macho_names(file)?,
+            object::File::Pe64(file) => pe_names(file)?,
+            _ => Default::default(),
         };
-        read().with_context(|| format!("cannot read {}", path.display()))
+        let needs = needs.collect::<Result<_>>()?;
+        let (format, architecture) = (file.format(), file.architecture());
+        Ok(Library { format, architecture, name, needs, looks_in })
     }
 }
 
+type Data<'a> = &'a ReadCache<File>;
+
+/// A library's name, and where it has others looked for.
+type Names = (Option<String>, Vec<String>);
+
 /// The soname, and RPATH or RUNPATH.
-fn elf_names<'data, Elf: FileHeader, R: ReadRef<'data>>(
-    file: &ElfFile<'data, Elf, R>,
-) -> Result<(Option<String>, Vec<String>)> {
+fn elf_names<'a>(file: &ElfFile64<'a, Endianness, Data<'a>>) -> Result<Names> {
     let table = file.elf_dynamic_table()?;
     let (mut name, mut looks_in) = (None, Vec::new());
     for entry in &table {
@@ -72,9 +69,7 @@ fn elf_names<'data, Elf: FileHeader, R: ReadRef<'data>>(
 }
 
 /// The install name, and the rpaths.
-fn macho_names<'data, Mach: MachHeader, R: ReadRef<'data>>(
-    file: &MachOFile<'data, Mach, R>,
-) -> Result<(Option<String>, Vec<String>)> {
+fn macho_names<'a>(file: &MachOFile64<'a, Endianness, Data<'a>>) -> Result<Names> {
     let endian = file.endian();
     let (mut name, mut looks_in) = (None, Vec::new());
     let mut commands = file.macho_load_commands()?;
@@ -93,51 +88,39 @@ fn macho_names<'data, Mach: MachHeader, R: ReadRef<'data>>(
 }
 
 /// The name in the table of what the DLL exports.
-fn pe_name<'data, R: ReadRef<'data>>(file: &PeFile64<'data, R>) -> Result<Option<String>> {
-    let Some(exports) = file.export_table()? else { return Ok(None) };
+fn pe_names<'a>(file: &PeFile64<'a, Data<'a>>) -> Result<Names> {
+    let Some(exports) = file.export_table()? else { return Ok((None, Vec::new())) };
     let name = exports.directory().name.get(object::LittleEndian);
-    Ok(Some(text(exports.name_from_pointer(name)?)))
+    Ok((Some(text(exports.name_from_pointer(name)?)), Vec::new()))
 }
 
 /// The names of all symbols that a library offers to others, without the `_` that macOS puts before each.
-///
-/// # Errors
-/// As [`Library::read`].
 pub fn defined(path: &Path) -> Result<BTreeSet<String>> {
-    let read = || -> Result<_> {
-        let data = fs::read(path)?;
-        let file = object::File::parse(&*data)?;
-        let prefix = if matches!(file, object::File::MachO64(_)) { "_" } else { "" };
-        let mut names = BTreeSet::new();
-        for export in file.exports()? {
-            if let NameOrOrdinal::Name(name) = export?.name() {
-                let name = text(name);
-                names.insert(name.strip_prefix(prefix).unwrap_or(&name).to_string());
-            }
+    let data = fs::read(path)?;
+    let file = object::File::parse(&*data)?;
+    let prefix = if matches!(file, object::File::MachO64(_)) { "_" } else { "" };
+    let mut names = BTreeSet::new();
+    for export in file.exports()? {
+        if let NameOrOrdinal::Name(name) = export?.name() {
+            let name = text(name);
+            names.insert(name.strip_prefix(prefix).unwrap_or(&name).to_string());
         }
-        Ok(names)
-    };
-    read().with_context(|| format!("cannot read {}", path.display()))
+    }
+    Ok(names)
 }
 
 /// What Windows's linker reads in the place of a DLL: the DLL's name and the symbols that it is to give.
-///
-/// # Errors
-/// As [`Library::read`].
 pub fn import_library(path: &Path) -> Result<(String, BTreeSet<String>)> {
-    let read = || -> Result<_> {
-        let data = fs::read(path)?;
-        let archive = ArchiveFile::parse(&*data)?;
-        let (mut dll, mut names) = (String::new(), BTreeSet::new());
-        for member in archive.members() {
-            if let Ok(import) = ImportFile::parse(member?.data(&*data)?) {
-                dll = text(import.dll());
-                names.insert(text(import.symbol()));
-            }
+    let data = fs::read(path)?;
+    let archive = ArchiveFile::parse(&*data)?;
+    let (mut dll, mut names) = (String::new(), BTreeSet::new());
+    for member in archive.members() {
+        if let Ok(import) = ImportFile::parse(member?.data(&*data)?) {
+            dll = text(import.dll());
+            names.insert(text(import.symbol()));
         }
-        Ok((dll, names))
-    };
-    read().with_context(|| format!("cannot read {}", path.display()))
+    }
+    Ok((dll, names))
 }
 
 fn text(bytes: &[u8]) -> String {

@@ -19,7 +19,7 @@ use regex::Regex;
 use crate::libtorch;
 
 use super::{
-    platform::Platform,
+    platform::{Platform, is_of_the_system},
     records::{Library, defined, import_library},
 };
 
@@ -41,13 +41,6 @@ pub struct Whole {
     pub symbols: usize,
 }
 
-impl Whole {
-    /// Whether it can use the GPU of a Mac.
-    pub fn has_mps(&self) -> bool {
-        needs_mps(&self.of_the_system)
-    }
-}
-
 /// Whether among the libraries is the one by which libtorch uses the GPU of a Mac.
 pub fn needs_mps<'a>(needed: impl IntoIterator<Item = &'a String>) -> bool {
     needed.into_iter().any(|name| name.ends_with("/MetalPerformanceShadersGraph"))
@@ -56,18 +49,19 @@ pub fn needs_mps<'a>(needed: impl IntoIterator<Item = &'a String>) -> bool {
 /// # Errors
 /// What is not right, a sentence without its end.
 pub fn check(folder: &Path, platform: Platform) -> Result<Whole> {
-    check_version(folder)?;
+    let version =
+        libtorch::header_version(folder).context("its headers do not say their version")?;
+    ensure!(version == libtorch::VERSION, "it has version {version}, not {}", libtorch::VERSION);
     let lib = folder.join("lib");
     let mut whole =
         Whole { libraries: BTreeMap::new(), of_the_system: BTreeSet::new(), symbols: 0 };
     let mut ahead: Vec<String> =
         ["c10", "torch_cpu", "torch"].map(|name| platform.library(name)).into();
+    let torch = fs::read_to_string(lib.join(platform.library("torch")));
     let cuda = platform.library("torch_cuda");
     if lib.join(&cuda).exists() {
         ahead.push(cuda);
-    } else if fs::read_to_string(lib.join(platform.library("torch")))
-        .is_ok_and(|s| s == LINKER_SCRIPT)
-    {
+    } else if torch.is_ok_and(|text| text == LINKER_SCRIPT) {
         ahead.pop();
     }
     while let Some(name) = ahead.pop() {
@@ -77,10 +71,10 @@ pub fn check(folder: &Path, platform: Platform) -> Result<Whole> {
         }
         let bytes = fs::metadata(&path).with_context(|| format!("there is no {name}"))?.len();
         whole.libraries.insert(name.clone(), bytes);
-        let library = Library::read(&path)?;
+        let library = Library::read(&path).with_context(|| format!("cannot read {name}"))?;
         check_names(&name, &library, platform)?;
         for needed in &library.needs {
-            if platform.has(needed) {
+            if is_of_the_system(needed) {
                 whole.of_the_system.insert(needed.clone());
             } else {
                 ahead.push(find(&lib, &name, &library, needed)?);
@@ -89,13 +83,6 @@ pub fn check(folder: &Path, platform: Platform) -> Result<Whole> {
     }
     whole.symbols = check_symbols(folder, platform)?;
     Ok(whole)
-}
-
-fn check_version(folder: &Path) -> Result<()> {
-    let version =
-        libtorch::header_version(folder).context("its headers do not say their version")?;
-    ensure!(version == libtorch::VERSION, "it has version {version}, not {}", libtorch::VERSION);
-    Ok(())
 }
 
 /// Whether the library is for the platform, and called as its file is. (One that nobody but its neighbours
@@ -155,10 +142,12 @@ fn check_symbols(folder: &Path, platform: Platform) -> Result<usize> {
     let mut offered = BTreeSet::new();
     for name in ["torch_cpu", "c10"] {
         let library = platform.library(name);
-        let mut symbols = defined(&lib.join(&library))?;
+        let cannot_read = || format!("cannot read the symbols of {library}");
+        let mut symbols = defined(&lib.join(&library)).with_context(cannot_read)?;
         if platform == Platform::WindowsX86_64 {
             // The linker reads these, so what is missing here is missing for us.
-            let (dll, linked) = import_library(&lib.join(format!("{name}.lib")))?;
+            let linked = import_library(&lib.join(format!("{name}.lib")));
+            let (dll, linked) = linked.with_context(cannot_read)?;
             ensure!(dll == library, "{name}.lib is for {dll}, not for {library}");
             symbols.retain(|symbol| linked.contains(symbol));
         }
