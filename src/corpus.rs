@@ -217,7 +217,7 @@ pub fn expect_batch(n: i64, b: i64, t: i64) -> Result<()> {
 ///
 /// # Errors
 /// When a run of white space is too long.
-pub fn expect_breaks(text: &str) -> Result<()> {
+fn expect_breaks(text: &str) -> Result<()> {
     if text.len() <= LONGEST_BLANK {
         return Ok(());
     }

@@ -45,7 +45,7 @@ mod tokenizer;
 mod weights;
 
 pub use checkpoints::{Checkpoint, CheckpointFlags, Checkpoints, Series, interrupted};
-pub use corpus::{Corpus, expect_batch, expect_breaks};
+pub use corpus::{Corpus, expect_batch};
 pub use fables::{self, Question};
 pub use finite::expect_finite;
 pub use flags::{Flags, device};

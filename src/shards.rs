@@ -44,7 +44,7 @@ const BIN: &str = "bin";
 
 /// The way out of what is wrong with a folder.
 const PREPARE: &str =
-    "prepare one with `cargo run -p data -- fables` (`-- --help` names the others)";
+    "prepare one with `cargo run -p data -- fables` or `nanogpt prepare` (`--help` names the rest)";
 
 /// Which data set to read.
 #[derive(Args, Clone, Debug)]
@@ -156,8 +156,8 @@ impl Shards {
         );
         ensure!(
             !folder.join(ShardWriter::UNFINISHED).exists(),
-            "{shown} is not finished: give the same `cargo run -p data` command again, which goes on where it was \
-             stopped, or delete {} there to use what there is",
+            "{shown} is not finished: give the same `cargo run -p data` command again, or `nanogpt prepare`, which goes on \
+             where it was stopped, or delete {} there to use what there is",
             ShardWriter::UNFINISHED
         );
         let data_set = DataSet::read(folder)?;

@@ -1,7 +1,7 @@
 //! The tokenizer that step04 shows the inside of, ready made.
 
 use crate::text::printable;
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use base64::{Engine, prelude::BASE64_STANDARD};
 use rustc_hash::FxHashMap;
 use std::{collections::BTreeSet, fs::File, io::Read, path::Path};
@@ -45,8 +45,19 @@ impl Tokenizer {
         match name {
             "gpt2" => Self::gpt2(),
             "fables" => Self::parse(name, fables::VOCABULARY),
-            path => Self::open(Path::new(path)),
+            path => Self::of_flag(Path::new(path)),
         }
+    }
+
+    fn of_flag(path: &Path) -> Result<Self> {
+        Self::open(path).map_err(|error| match path.is_file() {
+            true => anyhow!("--tokenizer {error:#}"),
+            false => anyhow!(
+                "--tokenizer {}: choose gpt2, fables, or a file that step04 has written: {}",
+                path.display(),
+                error.root_cause()
+            ),
+        })
     }
 
     fn gpt2() -> Result<Self> {
@@ -85,14 +96,12 @@ impl Tokenizer {
             ensure!(bytes.len() as u64 <= MOST_BYTES, "it is too long for a vocabulary");
             String::from_utf8(bytes).ok().context("it is no text")
         };
-        let text = text().with_context(|| {
-            format!("--tokenizer {name}: choose gpt2, fables, or a file that step04 has written")
-        })?;
+        let text = text().with_context(|| format!("{name}: it cannot be read as a vocabulary"))?;
         Self::parse(&name, &text)
     }
 
     fn parse(name: &str, text: &str) -> Result<Self> {
-        Self::try_parse(name, text).with_context(|| format!("--tokenizer {name}"))
+        Self::try_parse(name, text).with_context(|| name.to_string())
     }
 
     fn try_parse(name: &str, text: &str) -> Result<Self> {

@@ -11,12 +11,15 @@ use std::{
 
 use anyhow::{Context, Result, anyhow};
 use files::Download;
+use lab::Tokenizer;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::{
     rows::{Border, Rows},
-    shards::{Chunks, Place, Source, read_json, write_json},
+    shards::{
+        Chunks, Job, Place, SHARD_TOKENS, Source, expect_some_to_train_on, read_json, write_json,
+    },
 };
 
 const HUB: &str = "https://huggingface.co";
@@ -26,6 +29,10 @@ const FILES: &str = "files.json";
 
 /// Where the hub has a data set.
 pub struct HubSet {
+    /// What its folder in `data/` is called.
+    pub folder: &'static str,
+    /// What the names of its shards begin with.
+    pub shards: &'static str,
     pub repository: &'static str,
     /// The folder in it that has the parquet files.
     pub files: &'static str,
@@ -49,6 +56,60 @@ pub struct HubFlags {
     #[arg(long, value_name = "SECONDS", default_value_t = 10)]
     #[arg(value_parser = clap::value_parser!(u64).range(1..=3600))]
     pub timeout: u64,
+}
+
+/// How to prepare one of these data sets.
+#[derive(clap::Args)]
+pub struct HubArgs {
+    /// Put the shards into this folder instead [default: the one of its name in the repository's data/]
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+
+    /// Stop after so many tokens, those to validate on among them
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(2..))]
+    tokens: Option<u64>,
+
+    /// Tokens in a shard
+    #[arg(long, value_name = "N", default_value_t = SHARD_TOKENS)]
+    #[arg(value_parser = clap::value_parser!(u64).range(1..=1 << 32))]
+    shard_tokens: u64,
+
+    /// The tokens: gpt2's 50,257; fables, the 1,024 that step04 learns; or a file that step04 has written
+    #[arg(long, value_name = "NAME", default_value = "gpt2")]
+    tokenizer: String,
+
+    #[command(flatten)]
+    hub: HubFlags,
+}
+
+impl HubSet {
+    /// Prepares the shards, unless they are there.
+    ///
+    /// # Errors
+    /// When a file cannot be downloaded or is not what the hub promised, the disk is full, or the folder has another
+    /// data set; says how to go on.
+    pub fn prepare(&'static self, args: &HubArgs) -> Result<()> {
+        let folder = match &args.out {
+            Some(folder) => folder.clone(),
+            None => crate::data_folder()?.join(self.folder),
+        };
+        if self.val_share.is_none() {
+            expect_some_to_train_on(args.tokens, args.shard_tokens)?;
+        }
+        let tokenizer = Tokenizer::load(&args.tokenizer)?;
+        let source = HubFiles::new(self, &args.hub, &folder)?;
+        let job = Job {
+            name: self.shards,
+            folder: &folder,
+            tokenizer: &tokenizer,
+            keeps_vocabulary: false,
+            needs_val: false,
+            shard_tokens: args.shard_tokens,
+            most_tokens: args.tokens,
+            settings: vec![("files", source.description())],
+        };
+        job.run(&source)
+    }
 }
 
 /// A file of the data set.

@@ -33,7 +33,7 @@ impl<'a> Encoder<'a> {
     /// The same as [`Tokenizer::encode_document`].
     ///
     /// # Panics
-    /// As that; also if the text has a run of white space that [`lab::expect_breaks`] refuses.
+    /// As that.
     pub fn encode_document(&mut self, text: &str) -> Vec<u16> {
         let Some(end_of_text) = self.tokenizer.end_of_text() else {
             return self.tokenizer.encode_document(text); // characters, which are no pieces

@@ -13,7 +13,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, anyhow, ensure};
-use lab::{ShardState, ShardWriter, Shards, Tokenizer, expect_breaks, grouped};
+use lab::{ShardState, ShardWriter, Shards, Tokenizer, grouped};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::Value;
@@ -279,8 +279,7 @@ impl Job<'_> {
 
     fn encode(&self, piece: &Piece, encoders: &Encoders) -> Result<Encoded> {
         let Piece { text, begins } = piece;
-        let fits = expect_breaks(text).and_then(|()| self.tokenizer.expect_known(text));
-        fits.with_context(|| {
+        self.tokenizer.expect_known(text).with_context(|| {
             let beginning: String = text.chars().take(40).collect();
             format!("the text that begins {beginning:?} cannot be tokenised")
         })?;

@@ -136,7 +136,7 @@ impl ShardWriter {
         assert!(shard_tokens > 0, "a shard has room for a token");
         ensure!(
             tokenizer.n_vocab() <= MOST_TOKENS,
-            "--tokenizer {} has {} tokens, and a shard's 16 bits can tell only {} apart; take a smaller vocabulary",
+            "the vocabulary {} has {} tokens, and a shard's 16 bits can tell only {} apart; take a smaller one",
             printable(tokenizer.name()),
             grouped(tokenizer.n_vocab()),
             grouped(MOST_TOKENS)
@@ -227,7 +227,10 @@ impl ShardWriter {
     pub fn finish(mut self) -> Result<()> {
         self.write_shard()?;
         self.remove_surplus()?;
-        let ShardState { name, splits, .. } = self.state;
+        let ShardState { name, mut splits, .. } = self.state;
+        for counts in splits.values_mut().filter(|counts| counts.tokens > 0) {
+            counts.documents = counts.documents.max(1); // a text as it stands is one
+        }
         DataSet { version: VERSION, name, tokenizer: self.vocabulary, splits }.write(&self.folder)
     }
 
