@@ -70,7 +70,8 @@ pub(crate) fn stop(sentence: String) -> ! {
 
 pub(crate) struct Stop(pub(crate) String);
 
-/// What `println!` panics with when, say, `head` has read enough.
+/// What `println!` panics with, and when, say, `head` has read enough.
+const NOT_PRINTED: &str = "failed printing to stdout";
 const READER_LEFT: &str = "failed printing to stdout: Broken pipe";
 
 fn message_of(panic: &(dyn Any + Send)) -> String {
@@ -81,6 +82,9 @@ fn message_of(panic: &(dyn Any + Send)) -> String {
 
 /// The sentence inside a panic's message: for one of tch's, libtorch's own first line.
 fn explain(message: &str) -> String {
+    if message.starts_with(NOT_PRINTED) {
+        return message.into(); // such as a full disk
+    }
     let Some((_, torch)) = message.split_once("Torch(\"") else {
         return format!("{message} (RUST_BACKTRACE=full shows where)");
     };
@@ -128,5 +132,7 @@ mod tests {
     #[test]
     fn other_panics_keep_their_words() {
         assert!(panic_message(|| panic!("no such {}", "head")).starts_with("no such head"));
+        let full = "failed printing to stdout: No space left on device (os error 28)";
+        assert_eq!(panic_message(|| panic!("{full}")), full);
     }
 }

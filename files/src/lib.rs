@@ -8,6 +8,7 @@
 
 #[cfg(feature = "download")]
 mod download;
+mod records;
 mod temporary;
 
 use std::{
@@ -21,6 +22,7 @@ use temporary::Temporary;
 
 #[cfg(feature = "download")]
 pub use download::{Download, sha256_of};
+pub use records::Records;
 
 /// Reads a file that may be a stranger's: no more memory is taken than for `most` bytes, whatever lies there.
 ///

@@ -38,14 +38,17 @@ pub struct Saved {
     /// Steps that the optimizer has taken: fewer, where float16 has left some out.
     pub optimizer_steps: usize,
     pub scaler: Option<GradScaler>,
+    /// Which of torchrun's launches the run is; `None` where another way led to it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub launch: Option<String>,
 }
 
 impl Saved {
     /// What there is to say after a step.
     pub fn new(model: &GptConfig, step: usize, best_val_loss: Option<f64>) -> Self {
         let model = model.clone();
-        let (version, optimizer_steps, scaler) = (VERSION, step, None);
-        Self { version, model, step, best_val_loss, optimizer_steps, scaler }
+        let (version, optimizer_steps, scaler, launch) = (VERSION, step, None, None);
+        Self { version, model, step, best_val_loss, optimizer_steps, scaler, launch }
     }
 
     fn expect_ours(&self) -> Result<()> {
@@ -114,15 +117,22 @@ impl Run {
     }
 }
 
+/// The sizes of the model in a checkpoint, which its tensors have.
+///
+/// # Errors
+/// If it is of another format, or its tensors are not those of its sizes.
+pub fn sizes_of(checkpoint: &Checkpoint<Saved>) -> Result<&GptConfig> {
+    checkpoint.content.expect_ours()?;
+    expect_shapes(&checkpoint.content.model, &checkpoint.shapes()?)?;
+    Ok(&checkpoint.content.model)
+}
+
 /// The model in a checkpoint.
 ///
 /// # Errors
 /// If it is of another format, or its tensors are not those of its sizes. That is seen before the model takes memory.
 pub fn model_of(checkpoint: &Checkpoint<Saved>, device: Device) -> Result<Gpt> {
-    let Saved { model: config, .. } = &checkpoint.content;
-    checkpoint.content.expect_ours()?;
-    expect_shapes(config, &checkpoint.shapes()?)?;
-    let model = Gpt::new(config, device)?;
+    let model = Gpt::new(sizes_of(checkpoint)?, device)?;
     let parameters = model.named_parameters();
     checkpoint.copy_into(&parameters)?;
     for (name, parameter) in &parameters {

@@ -91,6 +91,19 @@ pub struct TrainConfig {
     pub save_interval: usize,
     /// How many checkpoints to keep beside the best.
     pub keep: usize,
+    /// What to do if a checkpoint or a line of the metrics cannot be written: `stop`, or `go_on` until the next one.
+    pub on_write_error: OnWriteError,
+}
+
+/// What becomes of a run that cannot write, say since the disk is full.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OnWriteError {
+    /// It ends, and its last checkpoint is whole.
+    #[default]
+    Stop,
+    /// It says so and goes on, and tries again when the next checkpoint is due. The last one must be written.
+    GoOn,
 }
 
 impl Default for TrainConfig {
@@ -140,6 +153,7 @@ impl Default for TrainConfig {
             decay: Decay::Cosine,
             save_interval: 0,
             keep: 2,
+            on_write_error: OnWriteError::Stop,
         }
     }
 }

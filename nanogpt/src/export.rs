@@ -19,12 +19,16 @@ use std::{
     collections::{BTreeMap, HashMap},
     fs,
     io::Write,
-    path::Path,
+    path::{Path, PathBuf},
 };
 use tch::{Device, Kind, Tensor};
 
 /// Matrices that OpenAI's code has as (in, out) and ours as (out, in).
 const TURNED: [&str; 3] = ["c_attn.weight", "c_proj.weight", "c_fc.weight"];
+
+/// What is written, all or nothing.
+const FILES: [&str; 5] =
+    ["model.safetensors", "config.json", "tokenizer.json", "tokenizer_config.json", VOCABULARY];
 
 /// Writes a model and its vocabulary into a folder, which is made. `transformers` computes the same logits of it and
 /// cuts text into the same tokens.
@@ -33,7 +37,7 @@ const TURNED: [&str; 3] = ["c_attn.weight", "c_proj.weight", "c_fc.weight"];
 /// are float32.
 ///
 /// # Errors
-/// If the folder has something in it, or cannot be written.
+/// If the folder has something in it, or cannot be written, say since the disk is full; then nothing is left in it.
 pub fn export(model: &Gpt, tokenizer: &Tokenizer, folder: &Path) -> Result<()> {
     let is_empty = || Ok::<_, std::io::Error>(fs::read_dir(folder)?.next().is_none());
     ensure!(
@@ -41,20 +45,26 @@ pub fn export(model: &Gpt, tokenizer: &Tokenizer, folder: &Path) -> Result<()> {
         "{} is there and is no empty folder: choose another one",
         folder.display()
     );
+    write_files(model, tokenizer, &FILES.map(|name| folder.join(name))).inspect_err(|_| {
+        for name in FILES {
+            let _ = fs::remove_file(folder.join(name)); // it may not have come to that one
+        }
+    })
+}
+
+fn write_files(model: &Gpt, tokenizer: &Tokenizer, paths: &[PathBuf; 5]) -> Result<()> {
+    let [weights, sizes, tokens, class, vocabulary] = paths;
     let config = GptConfig { vocab_size: tokenizer.n_vocab(), bias: true, ..model.config.clone() };
-    write_weights(model, &config, &folder.join("model.safetensors"))?;
-    write_json(&folder.join("config.json"), &config_json(&config, tokenizer))?;
+    write_weights(model, &config, weights)?;
+    write_json(sizes, &config_json(&config, tokenizer))?;
     let of_tokenizer = match tokenizer.is_of_characters() {
         true => characters_json(tokenizer),
         false => pairs_json(tokenizer),
     };
-    write_json(&folder.join("tokenizer.json"), &of_tokenizer)?;
-    let of_class = class_json(&config, tokenizer);
-    write_json(&folder.join("tokenizer_config.json"), &of_class)?;
-    let vocabulary = tokenizer.to_file();
-    files::write_atomically(&folder.join(VOCABULARY), |file| {
-        Ok(file.write_all(vocabulary.as_bytes())?)
-    })
+    write_json(tokens, &of_tokenizer)?;
+    write_json(class, &class_json(&config, tokenizer))?;
+    let text = tokenizer.to_file();
+    files::write_atomically(vocabulary, |file| Ok(file.write_all(text.as_bytes())?))
 }
 
 fn write_json(path: &Path, value: &Value) -> Result<()> {

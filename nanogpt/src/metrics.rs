@@ -2,10 +2,11 @@
 
 use crate::{curve, tensorboard::EventFile};
 use anyhow::{Context, Result, ensure};
+use files::Records;
 use std::{
     fs,
-    io::{self, BufWriter, IsTerminal, Write},
-    path::{Path, PathBuf},
+    io::{self, IsTerminal},
+    path::Path,
     time::{Duration, Instant},
 };
 
@@ -17,8 +18,7 @@ const HEADER: &str =
 
 /// `metrics.csv`: a row for each evaluation and each printed line. A field that a row does not have is empty.
 pub struct Metrics {
-    path: PathBuf,
-    file: BufWriter<fs::File>,
+    file: Records,
     events: Option<EventFile>,
     tokens_per_step: i64,
     begun: Instant,
@@ -71,11 +71,8 @@ impl Metrics {
             kept.iter().try_for_each(|row| writeln!(file, "{}", row.csv()))?;
             Ok(())
         })?;
-        let file = fs::OpenOptions::new().append(true).open(&path);
-        let file = file.with_context(|| format!("cannot write {}", path.display()))?;
         Ok(Self {
-            path,
-            file: BufWriter::new(file),
+            file: Records::open(&path)?,
             events: tensorboard.then(|| EventFile::create(folder, step)).transpose()?,
             tokens_per_step,
             begun: Instant::now(),
@@ -97,13 +94,11 @@ impl Metrics {
         if row.val_loss.is_some() {
             self.evaluations.push(row);
         }
-        if let Some(events) = &mut self.events {
-            events.push(row.step, &row.scalars())?;
+        self.file.push(format!("{}\n", row.csv()).as_bytes())?;
+        match &mut self.events {
+            Some(events) => events.push(row.step, &row.scalars()),
+            None => Ok(()),
         }
-        let written = writeln!(self.file, "{}", row.csv());
-        written
-            .and_then(|()| self.file.flush())
-            .with_context(|| format!("cannot write {}", self.path.display()))
     }
 
     /// Draws the losses of all evaluations so far, if somebody is watching.

@@ -107,10 +107,7 @@ impl Vocabulary {
             path.is_file(),
             "--vocab {shown}: choose characters, gpt2, fables, or a file in tiktoken's format; --vocab-size N learns one"
         );
-        let tokenizer = Tokenizer::open(path).map_err(|error| {
-            let causes: Vec<String> = error.chain().skip(1).map(ToString::to_string).collect();
-            anyhow!("--vocab {shown}: {}", causes.join(": ")) // the first names another flag
-        })?;
+        let tokenizer = Tokenizer::open(path).map_err(|error| anyhow!("--vocab {error:#}"))?;
         Ok(tokenizer.called(VOCABULARY))
     }
 

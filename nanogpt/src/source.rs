@@ -13,8 +13,8 @@ use tch::Device;
 /// OpenAI's models, as `cargo run -p data` calls them too.
 pub const PRETRAINED: [&str; 4] = ["gpt2", "gpt2-medium", "gpt2-large", "gpt2-xl"];
 
-/// The model and the vocabulary that `from` names: `gpt2` and its larger sisters (in `data/`, or among what Hugging
-/// Face's programs have downloaded), the folder of a run, or a folder or file of Hugging Face's.
+/// The model and the vocabulary that `from` names: `gpt2` and its larger sisters (in the folder `data`), the folder of a
+/// run, or a folder or file of Hugging Face's.
 ///
 /// # Errors
 /// One sentence that says what is missing or damaged.
@@ -83,7 +83,8 @@ pub fn expect_room(model: &Gpt, tokenizer: &Tokenizer) -> Result<()> {
 fn missing(from: &str, path: &Path) -> String {
     match PRETRAINED.contains(&from) {
         true => format!(
-            "{} is not there: fetch it with `cargo run -p data -- {from}`, or name a folder that has it",
+            "{} is not there: fetch it with `cargo run -p data -- {from}` in the repository, or name a folder that has \
+             it",
             path.display()
         ),
         false => format!(

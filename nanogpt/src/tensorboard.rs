@@ -3,20 +3,16 @@
 //!
 //! Source: TensorFlow's `record_writer.h`, `event.proto` and `summary.proto`.
 
-use anyhow::{Context, Result};
+use anyhow::Result;
+use files::Records;
 use std::{
-    fs,
-    io::Write,
-    path::{Path, PathBuf},
+    path::Path,
     process,
     time::{SystemTime, UNIX_EPOCH},
 };
 
 /// A file of scalars, one per start of a run.
-pub struct EventFile {
-    path: PathBuf,
-    file: fs::File,
-}
+pub struct EventFile(Records);
 
 impl EventFile {
     /// Begins a file in a folder. For a run that goes on after `step` it tells TensorBoard to forget what an earlier
@@ -28,10 +24,7 @@ impl EventFile {
         let now = now();
         // TensorBoard reads a folder's files by name, so that the time comes first.
         let name = format!("events.out.tfevents.{:010}.nanogpt.{}", now as u64, process::id());
-        let path = folder.join(name);
-        let file = fs::File::create(&path);
-        let file = file.with_context(|| format!("cannot write {}", path.display()))?;
-        let mut events = Self { path, file };
+        let mut events = Self(Records::open(&folder.join(name))?);
         events.write(&version(now))?;
         if step > 0 {
             events.write(&start(now, step + 1))?;
@@ -48,8 +41,7 @@ impl EventFile {
     }
 
     fn write(&mut self, event: &[u8]) -> Result<()> {
-        let written = self.file.write_all(&record(event));
-        written.with_context(|| format!("cannot write {}", self.path.display()))
+        self.0.push(&record(event))
     }
 }
 

@@ -1,18 +1,23 @@
 //! The loop: nanoGPT's train.py, with ranks, and with checkpoints from which a run goes on exactly.
 
 use crate::{
-    checkpoint::{Run, Saved},
-    config::TrainConfig,
+    checkpoint::{Run, Saved, sizes_of},
+    config::{OnWriteError, TrainConfig},
     data::{Batches, Dataset},
-    gpt::Gpt,
+    gpt::{Gpt, GptConfig},
     metrics::{Metrics, Row, said},
     optim::Optimizer,
     precision::{GradScaler, Precision},
     source,
 };
 use anyhow::{Context, Result, bail, ensure};
-use lab::{Reducer, World, grouped};
-use std::{fs, path::Path, time::Instant};
+use lab::{Reducer, World, grouped, printable};
+use std::{
+    env, fs,
+    io::{self, ErrorKind, Write},
+    path::Path,
+    time::Instant,
+};
 use tch::{Device, Tensor};
 use tch_ext::random;
 
@@ -32,7 +37,7 @@ pub struct Report {
 ///
 /// # Errors
 /// One sentence: settings that do not fit each other, the data or the checkpoint; a loss that is no longer a number;
-/// a full disk; Ctrl-C. Checkpoints that were written before are whole.
+/// a full disk, unless the settings say to go on; Ctrl-C. Checkpoints that were written before are whole.
 pub fn train(config: &TrainConfig, world: &World, device: Device) -> Result<Report> {
     Trainer::new(config, world, device)?.run()
 }
@@ -67,7 +72,8 @@ impl<'a> Trainer<'a> {
         let dataset = Dataset::open(&config.dataset)?;
         let run = Run::new(out, config.keep);
         tch::manual_seed(config.seed + world.rank); // each rank drops out other numbers
-        let model = first_model(config, &dataset, device)?;
+        let sizes = world.share(|| sizes_to_begin_with(config, &run, &dataset))?;
+        let model = first_model(config, &sizes, &dataset, device)?;
         let named = model.named_parameters();
         let parameters: Vec<Tensor> = named.iter().map(|(_, p)| p.shallow_clone()).collect();
         let (b, t, seed) = (config.batch_size, config.block_size, config.seed as u64);
@@ -88,11 +94,11 @@ impl<'a> Trainer<'a> {
             model,
         };
         world.broadcast(&parameters)?; // all begin with rank 0's
-        if goes_on(config, &trainer.run)? {
+        if world.share(|| goes_on(config, &trainer.run))? {
             trainer.resume()?;
         }
         trainer.open_folder(out, &dataset)?;
-        trainer.print_what_begins(&dataset);
+        trainer.say_what_begins(&dataset)?;
         Ok(trainer)
     }
 
@@ -123,25 +129,25 @@ impl<'a> Trainer<'a> {
         Ok(())
     }
 
-    fn print_what_begins(&self, dataset: &Dataset) {
+    fn say_what_begins(&self, dataset: &Dataset) -> Result<()> {
         let config = &self.config;
         let tokens = self.tokens_per_step();
-        println!("{:?}", self.model.config);
-        println!(
+        self.say(&format!("{:?}", self.model.config))?;
+        self.say(&format!(
             "{} parameters, {:?}, {:?}, {} ranks",
             grouped(self.model.config.n_params(false)),
             self.device,
             self.model.precision,
             self.world.size
-        );
-        println!(
+        ))?;
+        self.say(&format!(
             "{}: {} tokens to train on, {} a step, {:.2} epochs in {} steps",
             config.dataset,
             grouped(dataset.train.total()),
             grouped(tokens),
             tokens as f64 * config.max_iters as f64 / dataset.train.total() as f64,
             grouped(config.max_iters as i64)
-        );
+        ))
     }
 
     /// Of all ranks together.
@@ -159,25 +165,47 @@ impl<'a> Trainer<'a> {
             let is_last = self.step >= config.max_iters || config.eval_only;
             if is_last || self.step.is_multiple_of(config.eval_interval) {
                 if self.step > first {
-                    self.save()?; // before an evaluation, which may run out of memory
+                    let saved = self.save(); // before an evaluation, which may run out of memory
+                    if is_last { saved? } else { self.bear(saved)? }
                 }
-                report = Some(self.evaluate()?);
+                report = Some(self.evaluate(is_last)?);
             }
             if let (true, Some(report)) = (is_last, report) {
                 return Ok(report);
             }
             self.take_step(start, first)?;
             let is_interrupted = self.world.any(lab::interrupted())?;
-            if is_interrupted || self.is_saving_due() {
-                self.save()?;
-            }
             if is_interrupted {
+                self.save()?;
                 bail!(
                     "stopped after step {}; the same command with --init_from resume goes on",
                     self.step
                 );
             }
+            if self.is_saving_due() {
+                let saved = self.save();
+                self.bear(saved)?;
+            }
         }
+    }
+
+    /// Says what could not be written, where the settings let the run go on without it. A reader that has left is told
+    /// no more.
+    fn bear(&self, written: Result<()>) -> Result<()> {
+        let Err(error) = written else { return Ok(()) };
+        let cause = error.downcast_ref::<io::Error>().map(io::Error::kind);
+        if self.config.on_write_error == OnWriteError::Stop || cause == Some(ErrorKind::BrokenPipe)
+        {
+            return Err(error);
+        }
+        // Where that cannot be written either, nobody hears of it.
+        let said = printable(&format!("{error:#}"));
+        let _ = writeln!(io::stderr(), "{said}; the run goes on");
+        Ok(())
+    }
+
+    fn say(&self, line: &str) -> Result<()> {
+        self.bear(writeln!(io::stdout(), "{line}").context("failed printing to stdout"))
     }
 
     /// Whether `save_interval` wants a checkpoint now, and no evaluation will write one.
@@ -213,13 +241,13 @@ impl<'a> Trainer<'a> {
         let tokens_per_second = self.tokens_per_step() as f64 / seconds;
         let taken = (self.step - first) as f64;
         let left = start.elapsed().mul_f64((config.max_iters - self.step) as f64 / taken);
-        println!(
+        self.say(&format!(
             "step {:>6} | loss {loss:.4} | lr {lr:.2e} | norm {grad_norm:.3} | {:.1} ms | {} tok/s | {} left",
             self.step,
             seconds * 1e3,
             grouped(tokens_per_second as i64),
             said(left)
-        );
+        ))?;
         self.push(&Row {
             step: self.step,
             loss: Some(loss),
@@ -252,8 +280,9 @@ impl<'a> Trainer<'a> {
         Ok(Tensor::stack(&losses, 0).sum(tch::Kind::Float).double_value(&[]))
     }
 
-    /// Mean losses of `eval_iters` batches of each split, always the same ones, shared out among the ranks.
-    fn evaluate(&mut self) -> Result<Report> {
+    /// Mean losses of `eval_iters` batches of each split, always the same ones, shared out among the ranks. A model that
+    /// is the best so far is saved; the run's last must be.
+    fn evaluate(&mut self, is_last: bool) -> Result<Report> {
         let _guard = tch::no_grad_guard();
         let (rank, ranks) = (self.world.rank as u64, self.world.size as u64);
         let mut means = [0.0; 2];
@@ -267,7 +296,7 @@ impl<'a> Trainer<'a> {
             *mean = losses.iter().sum::<f64>() / losses.len() as f64;
         }
         let [train_loss, val_loss] = means;
-        println!("step {:>6} | train {train_loss:.4} | val {val_loss:.4}", self.step);
+        self.say(&format!("step {:>6} | train {train_loss:.4} | val {val_loss:.4}", self.step))?;
         ensure!(val_loss.is_finite(), "step {}: the validation loss is {val_loss}", self.step);
         let row = Row { step: self.step, ..Row::default() };
         self.push(&Row { train_loss: Some(train_loss), val_loss: Some(val_loss), ..row })?;
@@ -282,19 +311,22 @@ impl<'a> Trainer<'a> {
             && !self.config.eval_only
             && (is_best || self.config.always_save_checkpoint)
         {
-            self.save_best()?;
+            let saved = self.save_best();
+            if is_last { saved? } else { self.bear(saved)? }
         }
         let best_val_loss = self.best_val_loss.unwrap_or(val_loss);
         Ok(Report { step: self.step, train_loss, val_loss, best_val_loss })
     }
 
     fn push(&mut self, row: &Row) -> Result<()> {
-        self.metrics.as_mut().map_or(Ok(()), |metrics| metrics.push(row))
+        let pushed = self.metrics.as_mut().map_or(Ok(()), |metrics| metrics.push(row));
+        self.bear(pushed)
     }
 
     fn saved(&self) -> Saved {
         let saved = Saved::new(&self.model.config, self.step, self.best_val_loss);
-        Saved { optimizer_steps: self.optimizer.steps(), scaler: Some(self.scaler), ..saved }
+        let (optimizer_steps, scaler) = (self.optimizer.steps(), Some(self.scaler));
+        Saved { optimizer_steps, scaler, launch: launch(), ..saved }
     }
 
     /// Everything that the next step depends on, by name. Only the random numbers' state, (ranks, bytes), is a copy.
@@ -311,13 +343,17 @@ impl<'a> Trainer<'a> {
         if !lab::speaks() {
             return Ok(());
         }
-        self.run.newest.save(self.step, &self.saved(), &tensors).with_context(|| {
-            format!(
-                "step {} could not be saved; the checkpoints before it are whole, and --init_from resume goes on \
-                 there",
-                self.step
-            )
-        })
+        let saved = self.run.newest.save(self.step, &self.saved(), &tensors);
+        saved.with_context(|| format!("step {} could not be saved; {}", self.step, self.way_out()))
+    }
+
+    fn way_out(&self) -> String {
+        match self.run.newest.steps().unwrap_or_default().first() {
+            Some(step) => format!(
+                "the checkpoint after step {step} is whole, and --init_from resume goes on there"
+            ),
+            None => "there is no checkpoint yet".into(),
+        }
     }
 
     fn save_best(&self) -> Result<()> {
@@ -357,20 +393,38 @@ impl<'a> Trainer<'a> {
         self.optimizer.set_steps(saved.optimizer_steps);
         self.scaler = saved.scaler.unwrap_or(self.scaler);
         (self.step, self.best_val_loss) = (saved.step, saved.best_val_loss);
-        println!("goes on after step {}", self.step);
-        Ok(())
+        self.say(&format!("goes on after step {}", self.step))
     }
 }
 
-/// Whether a run is one that was stopped. torchrun starts its ranks anew when one has died, with the same flags.
+/// Whether a run is one that was stopped, by the checkpoints that this rank sees.
 fn goes_on(config: &TrainConfig, run: &Run) -> Result<bool> {
-    let restarts = std::env::var("TORCHELASTIC_RESTART_COUNT").unwrap_or_default();
-    let is_restarted = restarts.parse().is_ok_and(|restarts: u32| restarts > 0);
     match config.init_from.as_str() {
         "resume" => Ok(true),
         "auto" => Ok(!run.newest.steps()?.is_empty()),
-        _ => Ok(is_restarted && !run.newest.steps()?.is_empty()),
+        _ => is_restarted(run),
     }
+}
+
+/// Whether torchrun has started its ranks anew, as it does with the same flags when one has died, and the checkpoints are
+/// those of its launch: what it was refused to begin the first time it is not to go on with the second.
+fn is_restarted(run: &Run) -> Result<bool> {
+    let restarts: usize = variable("TORCHELASTIC_RESTART_COUNT").parse().unwrap_or(0);
+    let (true, Some(launch)) = (restarts > 0, launch()) else { return Ok(false) };
+    let newest = run.newest.newest::<Saved>()?;
+    Ok(newest.is_some_and(|newest| newest.content.launch == Some(launch)))
+}
+
+/// What torchrun calls its launch; `None` without torchrun. Its folder of logs is one launch's alone, the name that the
+/// user gives with `--rdzv-id` need not be.
+fn launch() -> Option<String> {
+    let log = variable("TORCHELASTIC_ERROR_FILE");
+    let folder = log.split_once("/attempt_").map(|(folder, _)| folder.to_string());
+    folder.or(Some(variable("TORCHELASTIC_RUN_ID"))).filter(|launch| !launch.is_empty())
+}
+
+fn variable(name: &str) -> String {
+    env::var(name).unwrap_or_default()
 }
 
 /// The checkpoint with which a run goes on.
@@ -383,10 +437,31 @@ fn newest(run: &Run, config: &TrainConfig) -> Result<lab::Checkpoint<Saved>> {
     })
 }
 
+/// The sizes that the settings say; of a run that goes on with the settings of its beginning, those of its checkpoint:
+/// one that began with somebody's model has that model's, which its settings need not name.
+fn sizes_to_begin_with(config: &TrainConfig, run: &Run, dataset: &Dataset) -> Result<GptConfig> {
+    let said = config.gpt(dataset.vocab_size());
+    let settings = Path::new(&config.out_dir).join("config.toml");
+    if !["resume", "auto"].contains(&config.init_from.as_str()) || !settings.is_file() {
+        return Ok(said);
+    }
+    let first = TrainConfig::load(Some(&settings), &[])?;
+    let newest = run.newest.newest::<Saved>()?;
+    Ok(match newest.filter(|_| first.gpt(dataset.vocab_size()) == said) {
+        Some(checkpoint) => sizes_of(&checkpoint)?.clone(),
+        None => said,
+    })
+}
+
 /// The model to begin with. One that goes on gets its weights later.
-fn first_model(config: &TrainConfig, dataset: &Dataset, device: Device) -> Result<Gpt> {
+fn first_model(
+    config: &TrainConfig,
+    sizes: &GptConfig,
+    dataset: &Dataset,
+    device: Device,
+) -> Result<Gpt> {
     let mut model = match config.init_from.as_str() {
-        "scratch" | "resume" | "auto" => Gpt::new(&config.gpt(dataset.vocab_size()), device)?,
+        "scratch" | "resume" | "auto" => Gpt::new(sizes, device)?,
         from => {
             let (mut model, tokenizer) = source::open(from, device)?;
             source::expect_same(from, &tokenizer, dataset)?;

@@ -263,6 +263,45 @@ fn nanogpts_own_files_are_read() {
     assert!(place.error_of("data/theirs").contains("3 bytes"));
 }
 
+/// On a million of them GPT-2's rule gives up; who reads texts from elsewhere meets such.
+#[test]
+fn long_white_space_is_text_like_any_other() {
+    let place = Place::new();
+    let gaps = [" ".repeat(1_100_000), "\n".repeat(300_000), " \t\n\u{3000}".repeat(100_000)];
+    let lines = "a line of words\n".repeat(40_000); // the last tenth is of these
+    let input = format!("One{}two{}three{}four.\n{lines}", gaps[0], gaps[1], gaps[2]);
+    place.write("gaps.txt", &input);
+    for vocabulary in [["--vocab", "characters"], ["--vocab", "gpt2"], ["--vocab-size", "270"]] {
+        place.succeeds(&["gaps.txt", "--out", "out", vocabulary[0], vocabulary[1]]);
+        let dataset = place.dataset("out");
+        let [train, val] = [&dataset.train, &dataset.val].map(|shards| text(&dataset, shards));
+        if vocabulary[1] == "characters" {
+            assert!(train + &val == input);
+        } else {
+            let [train, val] =
+                [&train, &val].map(|text| text.strip_prefix("<|endoftext|>").unwrap());
+            assert!(format!("{train}\n{val}\n") == input, "{vocabulary:?}");
+        }
+        fs::remove_dir_all(place.path("out")).unwrap();
+    }
+}
+
+#[test]
+fn a_text_as_it_stands_is_one_document() {
+    let place = Place::new();
+    place.write("book.txt", "Once upon a time\nthere was a fox.\n");
+    place.write("rows.jsonl", "{\"text\": \"a fox\"}\n".repeat(20));
+    let documents = |name: &str| {
+        let json = fs::read(place.path(name).join("dataset.json")).unwrap();
+        let json: serde_json::Value = serde_json::from_slice(&json).unwrap();
+        ["train", "val"].map(|split| json["splits"][split]["documents"].as_u64().unwrap())
+    };
+    place.succeeds(&["book.txt"]);
+    assert_eq!(documents("data/book"), [1, 1]);
+    place.succeeds(&["rows.jsonl", "--vocab", "gpt2"]);
+    assert_eq!(documents("data/rows"), [18, 2]);
+}
+
 // ---------------------------------------------------------------------------------------------------------------------
 // What goes wrong
 

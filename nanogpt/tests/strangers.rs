@@ -177,20 +177,26 @@ fn kept(name: &str) -> PathBuf {
 fn the_fuzzers_finds_are_read_or_refused() {
     limit_memory();
     for (name, read) in READERS {
-        let lines = fs::read_to_string(kept(name)).unwrap();
-        for line in lines.lines() {
-            let text: String = serde_json::from_str(line).unwrap();
-            let bytes: Vec<u8> = text.chars().map(|c| u8::try_from(c).unwrap()).collect();
-            let _ = read(&bytes);
+        for file in kept_files(name) {
+            let _ = read(&file);
         }
     }
+}
+
+fn kept_files(name: &str) -> Vec<Vec<u8>> {
+    let lines = fs::read_to_string(kept(name)).unwrap();
+    let file = |line| -> Vec<u8> {
+        let text: String = serde_json::from_str(line).unwrap();
+        text.chars().map(|c| u8::try_from(c).unwrap()).collect()
+    };
+    lines.lines().map(file).collect()
 }
 
 fn fuzz_folder(kind: &str, name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz").join(kind).join(name)
 }
 
-/// Whole files for the fuzzer to begin with.
+/// Whole files for the fuzzer to begin with, and what it has found before.
 #[test]
 #[ignore = "writes into fuzz/corpus"]
 fn seeds() {
@@ -198,10 +204,14 @@ fn seeds() {
         let folder = fuzz_folder("corpus", name);
         fs::create_dir_all(&folder).unwrap();
         fs::write(folder.join("whole"), whole(name)).unwrap();
+        for (i, file) in kept_files(name).into_iter().enumerate() {
+            fs::write(folder.join(format!("kept{i}")), file).unwrap();
+        }
     }
 }
 
-/// Keeps all that was a find, and of what else the fuzzer has in its corpus some sixty short files.
+/// Keeps all that was a find, all that was kept before, and of what else the fuzzer has in its corpus some thirty short
+/// files.
 #[test]
 #[ignore = "writes what the fuzzer has into tests/strangers/corpus"]
 fn keep() {
@@ -212,16 +222,18 @@ fn keep() {
             files.sort_by_key(|file| (file.len(), file.clone()));
             files
         };
+        let mut chosen = files("artifacts");
+        chosen.extend(kept_files(name));
         let mut corpus = files("corpus");
-        corpus.retain(|file| file.len() < 1000);
-        let apart = corpus.len().div_ceil(60).max(1);
-        let chosen = files("artifacts").into_iter().chain(corpus.into_iter().step_by(apart));
+        corpus.retain(|file| file.len() < 1000 && !chosen.contains(file));
+        let apart = corpus.len().div_ceil(30).max(1);
+        chosen.extend(corpus.into_iter().step_by(apart));
         let line = |file: Vec<u8>| {
             let text: String = file.into_iter().map(char::from).collect();
             serde_json::to_string(&text).unwrap() + "\n"
         };
         files::write_atomically(&kept(name), |out| {
-            chosen.map(line).try_for_each(|line| Ok(out.write_all(line.as_bytes())?))
+            chosen.into_iter().map(line).try_for_each(|line| Ok(out.write_all(line.as_bytes())?))
         })
         .unwrap();
     }

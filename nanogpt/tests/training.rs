@@ -1,98 +1,10 @@
 //! Training: stopped and gone on is never stopped, several ranks are one, what is wrong is refused.
 
+mod workshop;
+
 use nanogpt::{TrainConfig, metrics};
-use std::{
-    fs,
-    path::{Path, PathBuf},
-    process::{Command, Output},
-    thread,
-    time::Duration,
-};
-
-/// A folder with a data set of characters, in which `nanogpt` is run.
-struct Workshop(tempfile::TempDir);
-
-const SETTINGS: &str = "
-dataset = 'data/letters'
-out_dir = 'out'
-eval_interval = 8
-eval_iters = 2
-gradient_accumulation_steps = 2
-batch_size = 2
-block_size = 16
-n_layer = 2
-n_head = 2
-n_embd = 16
-dropout = 0.1
-learning_rate = 1e-2
-max_iters = 20
-lr_decay_iters = 20
-warmup_iters = 4
-device = 'cpu'
-dtype = 'float32'
-threads = 1
-";
-
-impl Workshop {
-    fn new() -> Self {
-        let workshop = Self(tempfile::tempdir().unwrap());
-        let text: String = (0..4000).map(|i| char::from(b'a' + (i * i % 23) as u8)).collect();
-        fs::write(workshop.path("letters.txt"), text).unwrap();
-        fs::write(workshop.path("run.toml"), SETTINGS).unwrap();
-        let prepare = ["prepare", "letters.txt", "--vocab", "characters", "--out", "data/letters"];
-        succeeded(&workshop.run(&prepare));
-        workshop
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.0.path().join(name)
-    }
-
-    fn command(&self, args: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_nanogpt"));
-        command.current_dir(self.0.path()).args(args);
-        command
-    }
-
-    fn run(&self, args: &[&str]) -> Output {
-        self.command(args).output().unwrap()
-    }
-
-    fn train(&self, out: &str, args: &[&str]) -> Output {
-        self.run(&[&["train", "run.toml", "--out_dir", out], args].concat())
-    }
-
-    /// The tensors that a run has ended with, as bytes.
-    fn end(&self, out: &str) -> Vec<u8> {
-        fs::read(self.path(out).join("checkpoints/step_000020.safetensors")).unwrap()
-    }
-
-    /// The step, the losses of an evaluation and the loss of the step, of each row of a run's metrics.
-    fn losses(&self, out: &str) -> Vec<[String; 4]> {
-        let csv = fs::read_to_string(self.path(out).join("metrics.csv")).unwrap();
-        let header: Vec<&str> = csv.lines().next().unwrap().split(',').collect();
-        let column = |name| header.iter().position(|found| *found == name).unwrap();
-        let columns = ["step", "train_loss", "val_loss", "loss"].map(column);
-        let losses = |row: &str| {
-            let fields: Vec<&str> = row.split(',').collect();
-            columns.map(|column| fields[column].to_string())
-        };
-        csv.lines().skip(1).map(losses).collect()
-    }
-}
-
-#[track_caller]
-fn succeeded(output: &Output) -> String {
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8_lossy(&output.stdout).into_owned()
-}
-
-#[track_caller]
-fn refused(output: &Output, parts: &[&str]) {
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(matches!(output.status.code(), Some(1 | 2)), "{output:?}");
-    assert!(parts.iter().all(|part| said.contains(part)), "{said}");
-}
+use std::{fs, path::Path, process::Command, thread, time::Duration};
+use workshop::{Workshop, refused, succeeded};
 
 /// With dropout, whose random numbers go on too, and with both optimizers.
 #[test]
@@ -110,7 +22,7 @@ fn a_run_that_was_stopped_ends_as_if_it_had_not_been() {
         assert!(workshop.end(&parts) == workshop.end(&whole), "{optimizer} with {nproc} ranks");
         // The run of 11 steps was judged at its end, the whole one was not.
         let mut losses = workshop.losses(&parts);
-        losses.retain(|[step, _, val_loss, _]| step != "11" || val_loss.is_empty());
+        losses.retain(|(step, [_, val_loss, _])| *step != 11 || val_loss.is_none());
         assert_eq!(losses, workshop.losses(&whole));
     }
 }
@@ -124,53 +36,12 @@ fn two_ranks_see_what_one_would() {
         succeeded(&workshop.train(nproc, &[&flags[..], &[nproc]].concat()));
     }
     let numbers = |out: &str| -> Vec<f64> {
-        let fields = workshop.losses(out).into_iter().flatten();
-        fields.filter_map(|field| field.parse().ok()).collect()
+        workshop.losses(out).into_iter().flat_map(|(_, losses)| losses).flatten().collect()
     };
     let (one, two) = (numbers("1"), numbers("2"));
     assert_eq!(one.len(), two.len());
     for (one, two) in one.iter().zip(&two) {
         assert!((one - two).abs() <= 1e-4 * one.abs(), "{one} and {two}");
-    }
-}
-
-/// Kills a run at moments that differ, and goes on, until it is done.
-fn killed_and_gone_on(workshop: &Workshop, nproc: &str, kills: u64) {
-    let flags = ["--nproc", nproc, "--save_interval", "1", "--log_interval", "1"];
-    succeeded(&workshop.train("whole", &flags));
-    let args = [&["train", "run.toml", "--out_dir", "killed", "--init_from", "auto"], &flags[..]];
-    let mut killed = 0;
-    for i in 0.. {
-        let mut child = workshop.command(&args.concat()).spawn().unwrap();
-        // From before the first step to after the last; a machine that is busy only makes it earlier.
-        thread::sleep(Duration::from_millis(150 + i * 97 % 900));
-        if killed < kills && child.try_wait().unwrap().is_none() {
-            child.kill().unwrap();
-            killed += 1;
-        }
-        if child.wait().unwrap().success() {
-            if killed == kills {
-                break;
-            }
-            let _ = fs::remove_dir_all(workshop.path("killed"));
-        }
-        assert!(i < 20 * kills + 20, "it comes to no end");
-    }
-    assert!(workshop.end("killed") == workshop.end("whole"), "after {kills} kills");
-    assert_eq!(workshop.losses("killed").last(), workshop.losses("whole").last());
-}
-
-#[test]
-fn a_run_that_was_killed_ends_as_if_it_had_not_been() {
-    killed_and_gone_on(&Workshop::new(), "1", 3);
-}
-
-/// `cargo test -p nanogpt --test training -- --ignored`: a hundred times with one rank and with two.
-#[test]
-#[ignore = "takes minutes"]
-fn a_run_that_was_killed_a_hundred_times_ends_as_if_it_had_not_been() {
-    for nproc in ["1", "2"] {
-        killed_and_gone_on(&Workshop::new(), nproc, 100);
     }
 }
 

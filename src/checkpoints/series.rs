@@ -69,12 +69,23 @@ impl Series {
     ) -> Result<()> {
         let bytes = serialized(tensors)?;
         let saved = Saved { bytes: bytes.len() as u64, crc32: crc32fast::hash(&bytes), content };
-        let json = serde_json::to_string_pretty(&saved)?;
+        let json = serde_json::to_string_pretty(&saved)? + "\n";
+        if self.has(step, &json) {
+            return self.remove_old(step); // a run that went on came by here again
+        }
         // What stands here from an earlier try is no checkpoint while its tensors are replaced.
         remove(&self.json(step))?;
         files::write_atomically(&self.tensors(step), |file| Ok(file.write_all(&bytes)?))?;
-        files::write_atomically(&self.json(step), |file| Ok(writeln!(file, "{json}")?))?;
+        files::write_atomically(&self.json(step), |file| Ok(file.write_all(json.as_bytes())?))
+            // On a full disk the next checkpoint needs the room.
+            .inspect_err(|_| fs::remove_file(self.tensors(step)).unwrap_or_default())?;
         self.remove_old(step)
+    }
+
+    /// Whether this very checkpoint is there, whole.
+    fn has(&self, step: usize, json: &str) -> bool {
+        let there = fs::read_to_string(self.json(step));
+        there.is_ok_and(|there| there == json) && self.read::<serde_json::Value>(step).is_ok()
     }
 
     fn remove_old(&self, newest: usize) -> Result<()> {

@@ -43,7 +43,8 @@ impl World {
         address: &str,
     ) -> Result<Self> {
         let (rank, size) = (place.rank, place.world_size);
-        let group = ProcessGroup::join(&store, rank, size, device, address, PATIENCE)?;
+        let group = ProcessGroup::join(&store, rank, size, device, address, PATIENCE)
+            .map_err(while_meeting)?;
         let device = if device.is_cuda() { device } else { Device::Cpu };
         let met = Some(Met { group, store, shared: Cell::new(0), _host: host });
         Ok(Self { rank: rank as i64, size: size as i64, device, met })
@@ -200,6 +201,14 @@ impl Reducer {
 
 pub(super) fn lost(error: tch_ext::Error) -> anyhow::Error {
     anyhow!(run::lost(&error.to_string()))
+}
+
+/// A rank that met the others first may have failed before the last has met it.
+fn while_meeting(error: tch_ext::Error) -> anyhow::Error {
+    match error.to_string().contains("Connection closed by peer") {
+        true => lost(error),
+        false => error.into(),
+    }
 }
 
 /// Where two settings differ: `batch_size: 8 instead of batch_size: 4`.

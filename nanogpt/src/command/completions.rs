@@ -1,5 +1,5 @@
 use crate::Cli;
-use anyhow::Result;
+use anyhow::{Context, Result};
 use clap::CommandFactory;
 use clap_complete::{Shell, generate};
 use std::io::{self, Write};
@@ -19,5 +19,5 @@ pub struct Args {
 pub fn run(args: &Args) -> Result<()> {
     let mut script = Vec::new(); // `generate` panics where it cannot write
     generate(args.shell, &mut Cli::command(), "nanogpt", &mut script);
-    Ok(io::stdout().write_all(&script)?)
+    io::stdout().write_all(&script).context("failed printing to stdout") // as `println!` says it
 }

@@ -136,7 +136,13 @@ impl Args {
         let mut questions = match name.as_str() {
             "fables" => questions::of_the_fables(n.unwrap_or(OF_THE_FABLES)),
             "hellaswag" => questions::load(Path::new(questions::HELLASWAG))
-                .with_context(|| format!("--hellaswag hellaswag: {}", questions::HELLASWAG))?,
+                .with_context(|| {
+                    format!(
+                        "--hellaswag hellaswag: fetch it with `cargo run -p data -- hellaswag` in the repository, or \
+                         name its file ({})",
+                        questions::HELLASWAG
+                    )
+                })?,
             path => questions::load(Path::new(path))
                 .with_context(|| format!("--hellaswag {}", printable(path)))?,
         };

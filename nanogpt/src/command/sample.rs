@@ -21,11 +21,11 @@ pub struct Args {
     start: Option<String>,
 
     /// How many texts to write
-    #[arg(long, value_name = "N", default_value_t = 1)]
+    #[arg(long, alias = "num_samples", value_name = "N", default_value_t = 1)]
     num_samples: usize,
 
     /// How many tokens each goes on for
-    #[arg(long, value_name = "N", default_value_t = 500)]
+    #[arg(long, alias = "max_new_tokens", value_name = "N", default_value_t = 500)]
     max_new_tokens: usize,
 
     /// Below 1 makes likely tokens likelier; 0 always takes the likeliest
@@ -33,11 +33,12 @@ pub struct Args {
     temperature: f64,
 
     /// Draw from the N likeliest tokens only
-    #[arg(long, value_name = "N", default_value_t = 200, value_parser = clap::value_parser!(i64).range(1..))]
+    #[arg(long, alias = "top_k", value_name = "N", default_value_t = 200)]
+    #[arg(value_parser = clap::value_parser!(i64).range(1..))]
     top_k: i64,
 
     /// Draw from the likeliest tokens only that have this share of the probability together
-    #[arg(long, value_name = "X")]
+    #[arg(long, alias = "top_p", value_name = "X")]
     top_p: Option<f64>,
 
     #[arg(long, value_name = "N", default_value_t = 1337)]
@@ -78,15 +79,15 @@ pub fn run(args: &Args) -> Result<()> {
             write(&mut out, &writer.push(id))?;
         }
         write(&mut out, &writer.finish())?;
-        writeln!(out, "\n---------------")?;
+        write(&mut out, "\n---------------\n")?;
     }
     Ok(())
 }
 
 /// Shows what has come at once. A control character of a model's could change the terminal.
 fn write(out: &mut impl Write, text: &str) -> Result<()> {
-    out.write_all(printable(text).as_bytes())?;
-    Ok(out.flush()?)
+    let written = out.write_all(printable(text).as_bytes()).and_then(|()| out.flush());
+    written.context("failed printing to stdout") // as `println!` says it
 }
 
 impl Args {

@@ -1,6 +1,8 @@
 use super::knobs::{self, Knobs};
-use anyhow::Result;
+use anyhow::{Context, Result};
 use lab::RankFlags;
+use nanogpt::config::OnWriteError;
+use std::io::{self, Write};
 
 /// Train a model: from nothing, from a GPT-2, or from where a run was stopped
 #[derive(clap::Args)]
@@ -26,9 +28,16 @@ pub fn run(args: &Args) -> Result<()> {
     let device = lab::device(&config.device)?;
     let world = ranks.join_on(device, threads)?;
     let report = nanogpt::train(&config, &world, device)?;
-    println!(
+    let said = writeln!(
+        io::stdout(),
         "done after step {}: val {:.4}, at best {:.4}; `nanogpt sample {}` writes text",
-        report.step, report.val_loss, report.best_val_loss, config.out_dir
+        report.step,
+        report.val_loss,
+        report.best_val_loss,
+        config.out_dir
     );
-    Ok(())
+    match config.on_write_error {
+        OnWriteError::Stop => said.context("failed printing to stdout"),
+        OnWriteError::GoOn => Ok(()),
+    }
 }
