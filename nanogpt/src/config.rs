@@ -85,6 +85,10 @@ pub struct TrainConfig {
     /// Muon's learning rate, as a multiple of `learning_rate`.
     pub muon_lr_scale: f64,
     pub muon_momentum: f64,
+    /// Turn queries and keys by their places, instead of a table of positions.
+    pub rope: bool,
+    /// Let each token add a row for itself and the one before it; for vocabularies of at most 1,024 tokens.
+    pub bigram: bool,
     /// How the learning rate falls: `cosine` or `linear`.
     pub decay: Decay,
     /// Save every so many steps, beside before each evaluation; 0 for not.
@@ -150,6 +154,8 @@ impl Default for TrainConfig {
             optimizer: Hidden::AdamW,
             muon_lr_scale: 20.0,
             muon_momentum: 0.95,
+            rope: false,
+            bigram: false,
             decay: Decay::Cosine,
             save_interval: 0,
             keep: 2,
@@ -243,8 +249,8 @@ impl TrainConfig {
 
     /// The model of a vocabulary.
     pub fn gpt(&self, vocab_size: i64) -> GptConfig {
-        let Self { block_size, n_layer, n_head, n_embd, dropout, bias, .. } = *self;
-        GptConfig { block_size, vocab_size, n_layer, n_head, n_embd, dropout, bias }
+        let Self { block_size, n_layer, n_head, n_embd, dropout, bias, rope, bigram, .. } = *self;
+        GptConfig { block_size, vocab_size, n_layer, n_head, n_embd, dropout, bias, rope, bigram }
     }
 
     /// The precision that `dtype` names; `None` where the device decides.

@@ -45,6 +45,11 @@ pub fn export(model: &Gpt, tokenizer: &Tokenizer, folder: &Path) -> Result<()> {
         "{} is there and is no empty folder: choose another one",
         folder.display()
     );
+    let GptConfig { rope, bigram, .. } = model.config;
+    ensure!(
+        !rope && !bigram,
+        "a GPT-2 of Hugging Face's has no rope and no bigram, and this model was trained with them"
+    );
     write_files(model, tokenizer, &FILES.map(|name| folder.join(name))).inspect_err(|_| {
         for name in FILES {
             let _ = fs::remove_file(folder.join(name)); // it may not have come to that one

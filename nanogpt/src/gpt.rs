@@ -13,6 +13,12 @@ use tch::{
 /// Standard deviation of GPT-2's initial weights.
 const INIT_STD: f64 = 0.02;
 
+/// The slowest pair of numbers of a head turns once in 2π times as many places.
+const ROPE_BASE: f64 = 10_000.0;
+
+/// A vocabulary of as many tokens has a million pairs.
+const MOST_BIGRAM_TOKENS: i64 = 1024;
+
 /// The sizes of a model.
 ///
 /// ```
@@ -38,6 +44,14 @@ pub struct GptConfig {
     pub dropout: f64,
     /// Whether linear layers and layer norms have a bias, as GPT-2's do. Without it is a little better and faster.
     pub bias: bool,
+    /// Whether queries and keys are turned by an angle that grows with their place, instead of a table of positions.
+    /// Then a head sees how far two tokens are from each other, and need not learn it (RoPE: Su and others, 2021).
+    #[serde(default)]
+    pub rope: bool,
+    /// Whether each token adds a row for itself and the one before it: the table of step01, as an embedding. It takes
+    /// V² rows, but no time to speak of.
+    #[serde(default)]
+    pub bigram: bool,
 }
 
 /// GPT-2 124M with its 50,257 tokens rounded up to a multiple of 64, as in nanoGPT.
@@ -51,6 +65,8 @@ impl Default for GptConfig {
             n_embd: 768,
             dropout: 0.0,
             bias: true,
+            rope: false,
+            bigram: false,
         }
     }
 }
@@ -82,26 +98,49 @@ impl GptConfig {
             "dropout = {}: from 0 to below 1",
             self.dropout
         );
+        let hs = self.n_embd / self.n_head;
+        ensure!(
+            !self.rope || hs % 2 == 0,
+            "rope turns pairs of numbers, and a head has {hs}: choose another n_head, or rope = false"
+        );
+        ensure!(
+            !self.bigram || self.vocab_size <= MOST_BIGRAM_TOKENS,
+            "bigram takes a row for each pair of tokens, so it is for vocabularies of at most {MOST_BIGRAM_TOKENS}, and \
+             this one has {}",
+            self.vocab_size
+        );
         Ok(())
     }
 
-    /// How many parameters the model has; without the position embedding where `non_embedding`, as nanoGPT counts.
-    /// The token embedding is counted, since it is also the matrix that makes the logits.
+    /// How many parameters the model has; where `non_embedding`, without the tables that are only looked up, of
+    /// positions and of pairs, as nanoGPT counts. The token embedding is also the matrix that makes the logits.
     pub fn n_params(&self, non_embedding: bool) -> i64 {
         let (c, bias) = (self.n_embd, i64::from(self.bias));
         let layer_norm = c + bias * c;
         let attention = 3 * c * c + c * c + bias * (3 * c + c);
         let mlp = 2 * 4 * c * c + bias * (4 * c + c);
         let block = 2 * layer_norm + attention + mlp;
-        let positions = if non_embedding { 0 } else { self.block_size * c };
-        self.vocab_size * c + positions + self.n_layer * block + layer_norm
+        let looked_up = if non_embedding { 0 } else { (self.positions() + self.pairs()) * c };
+        self.vocab_size * c + looked_up + self.n_layer * block + layer_norm
+    }
+
+    /// The rows of the table of positions.
+    pub(crate) fn positions(&self) -> i64 {
+        if self.rope { 0 } else { self.block_size }
+    }
+
+    /// The rows of the table of pairs.
+    pub(crate) fn pairs(&self) -> i64 {
+        if self.bigram { self.vocab_size * self.vocab_size } else { 0 }
     }
 
     /// The parameters of the model by name, each with its shape, in no special order. Nothing takes memory yet.
     pub fn shapes(&self) -> impl Iterator<Item = (String, Vec<i64>)> {
         let (c, bias) = (self.n_embd, self.bias);
-        let tables = [("wte.weight", self.vocab_size), ("wpe.weight", self.block_size)];
-        let tables = tables.map(|(name, rows)| (name.to_string(), vec![rows, c]));
+        let tables =
+            [("wte", self.vocab_size), ("wpe", self.positions()), ("bigram", self.pairs())];
+        let tables = tables.into_iter().filter(|(_, rows)| *rows > 0);
+        let tables = tables.map(move |(name, rows)| (format!("{name}.weight"), vec![rows, c]));
         let layers = [
             ("ln_1", vec![c]),
             ("attn.c_attn", vec![3 * c, c]),
@@ -117,7 +156,7 @@ impl GptConfig {
             let bias = bias.then(|| (format!("{name}.bias"), vec![shape[0]]));
             [(format!("{name}.weight"), shape)].into_iter().chain(bias)
         };
-        tables.into_iter().chain(layers.flat_map(both))
+        tables.chain(layers.flat_map(both))
     }
 
     /// The floating-point operations of training on one token in a window of `t`: two for each parameter and token
@@ -137,7 +176,9 @@ pub struct Gpt {
     /// Of the matrix products in a loss, and in [`Self::forward`].
     pub precision: Precision,
     wte: nn::Embedding,
-    wpe: nn::Embedding,
+    wpe: Option<nn::Embedding>,
+    bigram: Option<nn::Embedding>,
+    rope: Option<Rope>,
     h: Vec<Block>,
     ln_f: LayerNorm,
 }
@@ -146,6 +187,8 @@ pub struct Gpt {
 pub struct Cache {
     /// For each layer two tensors (B, nh, block_size, hs), of whose places the first `len` are filled.
     layers: Vec<(Tensor, Tensor)>,
+    /// The ids of the last tokens, (B, 1).
+    last: Tensor,
     len: i64,
 }
 
@@ -170,9 +213,14 @@ impl Gpt {
         let vs = VarStore::new(device);
         let p = vs.root();
         let block = |i| Block::new(&p / "h" / i, config);
+        let zeros = Init::Const(0.0); // a pair says nothing yet
         Ok(Self {
-            wte: embedding(&p / "wte", config.vocab_size, config.n_embd),
-            wpe: embedding(&p / "wpe", config.block_size, config.n_embd),
+            wte: embedding(&p / "wte", config.vocab_size, config.n_embd, NORMAL),
+            wpe: (!config.rope)
+                .then(|| embedding(&p / "wpe", config.block_size, config.n_embd, NORMAL)),
+            bigram: (config.bigram)
+                .then(|| embedding(&p / "bigram", config.pairs(), config.n_embd, zeros)),
+            rope: config.rope.then(|| Rope::new(config, device)),
             h: (0..config.n_layer).map(block).collect(),
             ln_f: LayerNorm::new(&p / "ln_f", config),
             config: config.clone(),
@@ -188,9 +236,9 @@ impl Gpt {
     pub fn from_pretrained(path: &Path, dropout: f64, device: Device) -> Result<Self> {
         let weights = Weights::open(path)?;
         let Gpt2Sizes { block_size, vocab_size, n_layer, n_head, n_embd } = weights.gpt2_sizes()?;
-        let config =
-            GptConfig { block_size, vocab_size, n_layer, n_head, n_embd, dropout, bias: true };
-        let model = Self::new(&config, device)?;
+        let sizes =
+            GptConfig { block_size, vocab_size, n_layer, n_head, n_embd, ..GptConfig::default() };
+        let model = Self::new(&GptConfig { dropout, ..sizes }, device)?;
         weights.copy_to(&model.vs)?;
         Ok(model)
     }
@@ -248,6 +296,7 @@ impl Gpt {
     pub fn forward_cached(&self, idx: &Tensor, cache: &mut Cache) -> Tensor {
         let x = self.trunk(idx, false, Some(cache));
         cache.len += idx.size()[1];
+        cache.last = idx.narrow(1, -1, 1);
         self.lm_head(&x.i((.., -1)))
     }
 
@@ -256,7 +305,8 @@ impl Gpt {
         let GptConfig { n_head, block_size, n_embd, .. } = self.config;
         let shape = [batch_size, n_head, block_size, n_embd / n_head];
         let zeros = || Tensor::zeros(shape, (self.wte.ws.kind(), self.vs.device()));
-        Cache { layers: self.h.iter().map(|_| (zeros(), zeros())).collect(), len: 0 }
+        let last = nothing_before(batch_size, self.vs.device());
+        Cache { layers: self.h.iter().map(|_| (zeros(), zeros())).collect(), last, len: 0 }
     }
 
     /// Mean cross-entropy in nats a token, a scalar. `idx` and `targets` are (B, T) ids.
@@ -286,18 +336,64 @@ impl Gpt {
             "{end} tokens, and the model sees {}",
             self.config.block_size
         );
-        let pos = Tensor::arange_start(seen, end, (Kind::Int64, idx.device()));
-        let x = idx.apply(&self.wte) + pos.apply(&self.wpe); // (B, T, C) + (T, C)
+        let mut x = idx.apply(&self.wte); // (B, T, C)
+        if let Some(wpe) = &self.wpe {
+            x += wpe.ws.i(seen..end); // (T, C)
+        }
+        if let Some(bigram) = &self.bigram {
+            let first = cache.as_ref().map(|cache| cache.last.shallow_clone());
+            let first = first.unwrap_or_else(|| nothing_before(idx.size()[0], idx.device()));
+            let before = Tensor::cat(&[&first, &idx.narrow(1, 0, idx.size()[1] - 1)], 1);
+            x += (before * self.config.vocab_size + idx).apply(bigram);
+        }
         let mut x = x.dropout(self.config.dropout, train);
+        let angles = self.rope.as_ref().map(|rope| rope.at(seen, end));
         for (i, block) in self.h.iter().enumerate() {
             let past = cache.as_mut().map(|cache| (&mut cache.layers[i], seen));
-            x = block.forward(&x, train, past);
+            x = block.forward(&x, train, angles.as_ref(), past);
         }
         self.ln_f.forward(&x)
     }
 
     fn lm_head(&self, x: &Tensor) -> Tensor {
         x.matmul(&self.wte.ws.tr())
+    }
+}
+
+/// What stands in for the token before a window's first, which the model does not see: token 0, (B, 1).
+fn nothing_before(batch_size: i64, device: Device) -> Tensor {
+    Tensor::zeros([batch_size, 1], (Kind::Int64, device))
+}
+
+/// The angles of rotary position embeddings.
+struct Rope {
+    /// (T, hs/2) each.
+    cos: Tensor,
+    sin: Tensor,
+}
+
+impl Rope {
+    /// The i-th pair of a head's numbers turns by 10,000^(−2i/hs) with each place.
+    fn new(config: &GptConfig, device: Device) -> Self {
+        let hs = config.n_embd / config.n_head;
+        let options = (Kind::Float, device);
+        let pair = Tensor::arange_start_step(0, hs, 2, options); // 2i
+        let speed = (pair * (-ROPE_BASE.ln() / hs as f64)).exp();
+        let angle = Tensor::arange(config.block_size, options).outer(&speed);
+        Self { cos: angle.cos(), sin: angle.sin() }
+    }
+
+    /// Those of the places from `begin` to before `end`.
+    fn at(&self, begin: i64, end: i64) -> Self {
+        Self { cos: self.cos.i(begin..end), sin: self.sin.i(begin..end) }
+    }
+
+    /// Turns queries or keys, (B, nh, T, hs): the i-th number of a head's first half is paired with that of its second.
+    fn turn(&self, x: &Tensor) -> Tensor {
+        let halves = x.chunk(2, -1);
+        let (a, b) = (&halves[0], &halves[1]);
+        let turned = [a * &self.cos - b * &self.sin, a * &self.sin + b * &self.cos];
+        Tensor::cat(&turned, -1).to_kind(x.kind())
     }
 }
 
@@ -321,8 +417,8 @@ impl Block {
         }
     }
 
-    fn forward(&self, x: &Tensor, train: bool, past: Past) -> Tensor {
-        let x = x + self.attn.forward(&self.ln_1.forward(x), train, past);
+    fn forward(&self, x: &Tensor, train: bool, angles: Option<&Rope>, past: Past) -> Tensor {
+        let x = x + self.attn.forward(&self.ln_1.forward(x), train, angles, past);
         &x + self.mlp.forward(&self.ln_2.forward(&x), train)
     }
 }
@@ -345,11 +441,14 @@ impl CausalSelfAttention {
         }
     }
 
-    fn forward(&self, x: &Tensor, train: bool, past: Past) -> Tensor {
+    fn forward(&self, x: &Tensor, train: bool, angles: Option<&Rope>, past: Past) -> Tensor {
         let (b, t, c) = x.size3().expect("x is (B, T, C)");
         let heads = |x: &Tensor| x.view([b, t, self.n_head, c / self.n_head]).transpose(1, 2); // → (B, nh, T, hs)
         let qkv = x.apply(&self.c_attn).chunk(3, -1);
-        let (q, mut k, mut v) = (heads(&qkv[0]), heads(&qkv[1]), heads(&qkv[2]));
+        let (mut q, mut k, mut v) = (heads(&qkv[0]), heads(&qkv[1]), heads(&qkv[2]));
+        if let Some(angles) = angles {
+            (q, k) = (angles.turn(&q), angles.turn(&k));
+        }
         let mut is_causal = true;
         if let Some((past, seen)) = past {
             k = append(&mut past.0, &k, seen);
@@ -422,13 +521,36 @@ fn residual_std(config: &GptConfig) -> f64 {
     INIT_STD / (2.0 * config.n_layer as f64).sqrt()
 }
 
+const NORMAL: Init = Init::Randn { mean: 0.0, stdev: INIT_STD };
+
 fn linear(p: nn::Path, fan_in: i64, fan_out: i64, std: f64, config: &GptConfig) -> nn::Linear {
     let ws_init = Init::Randn { mean: 0.0, stdev: std };
     let bs_init = Some(Init::Const(0.0));
     nn::linear(p, fan_in, fan_out, nn::LinearConfig { ws_init, bs_init, bias: config.bias })
 }
 
-fn embedding(p: nn::Path, n: i64, n_embd: i64) -> nn::Embedding {
-    let ws_init = Init::Randn { mean: 0.0, stdev: INIT_STD };
+fn embedding(p: nn::Path, n: i64, n_embd: i64, ws_init: Init) -> nn::Embedding {
     nn::embedding(p, n, n_embd, nn::EmbeddingConfig { ws_init, ..Default::default() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A score is the product of a query and a key, turned by their places; to float32's rounding, it knows nothing but
+    /// how far they are apart.
+    #[test]
+    fn with_rope_only_distances_count() {
+        tch::manual_seed(1);
+        let config = GptConfig { block_size: 20, n_head: 2, n_embd: 16, ..GptConfig::default() };
+        let rope = Rope::new(&config, Device::Cpu);
+        let vector = || Tensor::randn([8], (Kind::Float, Device::Cpu));
+        let (query, key) = (vector(), vector());
+        let turned = |x: &Tensor| rope.turn(&x.repeat([1, 1, 20, 1])); // at each place
+        let scores = turned(&query).matmul(&turned(&key).transpose(2, 3)); // (1, 1, 20, 20)
+        let score = |i, j| scores.double_value(&[0, 0, i, j]);
+        assert!((score(3, 3) - query.dot(&key).double_value(&[])).abs() < 1e-5);
+        assert!((score(7, 2) - score(19, 14)).abs() < 1e-5);
+        assert!((score(7, 2) - score(7, 3)).abs() > 1e-2);
+    }
 }

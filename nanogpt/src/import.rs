@@ -167,7 +167,9 @@ impl TorchCheckpoint {
         let run = Run::new(folder, 1);
         run.keep_vocabulary(tokenizer)?;
         let saved = Saved::new(&self.model, self.step, self.best_val_loss);
-        run.best.save(self.step, &saved, &tensors)
+        run.best.save(self.step, &saved, &tensors).inspect_err(|_| {
+            let _ = fs::remove_dir(run.best.folder()); // empty, it would look like a run
+        })
     }
 
     /// The settings of the run, as far as they can be kept.
@@ -206,6 +208,7 @@ fn sizes(pickle: &Pickle, args: &Value) -> Result<GptConfig> {
         },
         // Checkpoints from before nanoGPT knew the option have biases.
         bias: !matches!(pickle.get(args, "bias"), Some(Value::Bool(false))),
+        ..GptConfig::default()
     };
     model.check().context("its model_args")?;
     Ok(model)

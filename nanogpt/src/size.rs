@@ -22,8 +22,8 @@ pub fn model_of(config: &TrainConfig, vocab_size: i64) -> GptConfig {
         return config.gpt(vocab_size);
     };
     let block_size = config.block_size.min(1024);
-    let dropout = config.dropout;
-    GptConfig { block_size, vocab_size: 50_257, n_layer, n_head, n_embd, dropout, bias: true }
+    let sizes = GptConfig { block_size, n_layer, n_head, n_embd, ..GptConfig::default() };
+    GptConfig { vocab_size: 50_257, dropout: config.dropout, ..sizes }
 }
 
 /// How many parameters each part has. A block's parts are of one block; those after it are of the whole model.
@@ -31,15 +31,16 @@ pub fn parameters(config: &GptConfig) -> Vec<(&'static str, i64)> {
     let (c, bias) = (config.n_embd, i64::from(config.bias));
     let layer_norm = c + bias * c;
     let linear = |from: i64, to: i64| from * to + bias * to;
-    let (position, token) = (c * config.block_size, c * config.vocab_size);
+    let (position, token) = (c * config.positions(), c * config.vocab_size);
+    let pairs = c * config.pairs();
     let (qkv, proj) = (linear(c, 3 * c), linear(c, c));
     let (fc, out) = (linear(c, 4 * c), linear(4 * c, c));
     let (attention, mlp) = (layer_norm + qkv + proj, layer_norm + fc + out);
     let blocks = config.n_layer * (attention + mlp);
-    vec![
+    let mut parts = vec![
         ("embedding/position", position),
         ("embedding/token", token),
-        ("embedding", position + token),
+        ("embedding", position + token + pairs),
         ("attention/ln", layer_norm),
         ("attention/qkv", qkv),
         ("attention/proj", proj),
@@ -52,8 +53,12 @@ pub fn parameters(config: &GptConfig) -> Vec<(&'static str, i64)> {
         ("all blocks", blocks),
         ("ln_f", layer_norm),
         ("lm_head", 0), // it is the table of tokens
-        ("total", position + token + blocks + layer_norm),
-    ]
+        ("total", position + token + pairs + blocks + layer_norm),
+    ];
+    if config.bigram {
+        parts.insert(2, ("embedding/bigram", pairs));
+    }
+    parts
 }
 
 /// The floating-point operations of the forward pass of one window of `t` tokens, by part: two for each number of each
@@ -206,8 +211,14 @@ impl Kept {
         };
         // The stream twice; what goes into qkv, into c_proj and into c_fc; GELU's input and output.
         let of_stream = 2 * 4 + 3 * x + 2 * 4 * x;
-        let block =
-            of_stream * stream + attention + 2 * statistics + 2 * noise(x) + copies * 12 * c * c;
+        // Queries and keys once more, as RoPE has turned them.
+        let turned = if config.rope { 2 * x * stream } else { 0 };
+        let block = of_stream * stream
+            + attention
+            + turned
+            + 2 * statistics
+            + 2 * noise(x)
+            + copies * 12 * c * c;
         let ends = noise(4) + (4 + x) * stream + statistics + copies * v * c;
         // What the backward pass has let go of before: of the last layer norm and the head, then of the MLP.
         let head = (4 + x) * stream + statistics + copies * v * c;
@@ -219,7 +230,7 @@ impl Kept {
             // The gradients of the stream and of GELU's input, and of c_proj.
             in_mlp: (4 + 4 * x) * stream + (16 - 4 * copies) * c * c - head,
             // One more matrix of scores, the gradients of the stream and of what attention gave, and of three matrices.
-            in_attention: scores + (4 + x + in_float32) * stream + (36 - copies) * c * c
+            in_attention: scores + turned + (4 + x + in_float32) * stream + (36 - copies) * c * c
                 - head
                 - mlp,
         }

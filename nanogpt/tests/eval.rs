@@ -18,6 +18,7 @@ fn model(n_vocab: i64, block_size: i64) -> Gpt {
         n_embd: 16,
         dropout: 0.5, // of which an evaluation knows nothing
         bias: true,
+        ..GptConfig::default()
     };
     let model = Gpt::new(&config, Device::Cpu).unwrap();
     let _guard = tch::no_grad_guard();

@@ -161,6 +161,7 @@ fn a_benchmark_says_how_fast_and_how_large() {
         n_embd: 32,
         dropout: 0.0,
         bias: false,
+        ..GptConfig::default()
     };
     let knobs = TrainConfig {
         batch_size: 8,

@@ -2,7 +2,7 @@
 
 use lab::Rng;
 use nanogpt::{Generator, Gpt, GptConfig, Sampling};
-use std::sync::Mutex;
+use std::{collections::BTreeMap, sync::Mutex};
 use tch::{Device, Kind, Tensor};
 
 fn config() -> GptConfig {
@@ -12,9 +12,14 @@ fn config() -> GptConfig {
         n_layer: 3,
         n_head: 4,
         n_embd: 32,
-        dropout: 0.0,
-        bias: true,
+        ..GptConfig::default()
     }
+}
+
+/// GPT-2's model, and ours with what it does not have.
+fn configs() -> [GptConfig; 3] {
+    let rope = GptConfig { rope: true, ..config() };
+    [config(), rope.clone(), GptConfig { bigram: true, bias: false, ..rope }]
 }
 
 /// A model whose logits differ by more than rounding: its weights are ten times as large as at the start.
@@ -44,11 +49,12 @@ fn relative(a: &Tensor, b: &Tensor) -> f64 {
 
 #[test]
 fn it_has_as_many_parameters_as_it_says() {
-    for bias in [true, false] {
-        let config = GptConfig { bias, ..config() };
+    for config in configs() {
         let there = Gpt::new(&config, Device::Cpu).unwrap().named_parameters();
-        let there: usize = there.iter().map(|(_, p)| p.numel()).sum();
-        assert_eq!(config.n_params(false), there as i64);
+        let count: usize = there.iter().map(|(_, p)| p.numel()).sum();
+        assert_eq!(config.n_params(false), count as i64);
+        let there: BTreeMap<_, _> = there.into_iter().map(|(name, p)| (name, p.size())).collect();
+        assert_eq!(config.shapes().collect::<BTreeMap<_, _>>(), there);
     }
     // nanoGPT's notebook on sizes, and OpenAI's checkpoint.
     let gpt2 = GptConfig { vocab_size: 50_257, ..GptConfig::default() };
@@ -59,26 +65,43 @@ fn it_has_as_many_parameters_as_it_says() {
 /// Sums are added in another order, so logits agree to float32's rounding and no further.
 #[test]
 fn the_logits_are_the_same_with_a_cache() {
-    let model = model(&config());
-    let ids = ids(20);
     let _guard = tch::no_grad_guard();
-    let mut cache = model.cache(1);
-    let mut logits = vec![model.forward_cached(&ids.narrow(1, 0, 5), &mut cache)];
-    for i in 5..20 {
-        logits.push(model.forward_cached(&ids.narrow(1, i, 1), &mut cache));
+    for config in configs() {
+        let (model, ids) = (model(&config), ids(20));
+        let mut cache = model.cache(1);
+        let mut logits = vec![model.forward_cached(&ids.narrow(1, 0, 5), &mut cache)];
+        for i in 5..20 {
+            logits.push(model.forward_cached(&ids.narrow(1, i, 1), &mut cache));
+        }
+        let cached = Tensor::stack(&logits, 1); // (1, 16, V)
+        let whole = model.forward(&ids, false).narrow(1, 4, 16);
+        assert!(relative(&cached, &whole) < 1e-5, "{}", relative(&cached, &whole));
+        assert_eq!(cache.len(), 20);
     }
-    let cached = Tensor::stack(&logits, 1); // (1, 16, V)
-    let whole = model.forward(&ids, false).narrow(1, 4, 16);
-    assert!(relative(&cached, &whole) < 1e-5, "{}", relative(&cached, &whole));
-    assert_eq!(cache.len(), 20);
+}
+
+/// After one step on "a b" the pair's row has moved, and that of no other pair.
+#[test]
+fn bigram_gives_each_pair_a_row_of_its_own() {
+    let model = model(&GptConfig { bigram: true, ..config() });
+    let (x, y) = (Tensor::from_slice2(&[[3i64, 7, 9]]), Tensor::from_slice2(&[[7i64, 9, 1]]));
+    model.loss(&x, &y, true).backward();
+    let rows = model.vs.variables()["bigram.weight"].grad().abs().sum_dim_intlist(1, false, None);
+    let moved: Vec<i64> = rows.nonzero().flatten(0, 1).try_into().unwrap();
+    assert_eq!(moved, [3, 3 * 40 + 7, 7 * 40 + 9]); // nothing, then 3; 3, then 7; 7, then 9
 }
 
 /// Also behind the end of what the model sees, where all positions move.
 #[test]
 fn the_text_is_the_same_with_a_cache() {
-    let model = model(&config());
+    for config in configs() {
+        text_is_the_same_with_a_cache(&model(&config));
+    }
+}
+
+fn text_is_the_same_with_a_cache(model: &Gpt) {
     let text = |cached: bool, sampling: Sampling| {
-        let mut generator = Generator::new(&model, 37, &[1, 2, 3], sampling, cached);
+        let mut generator = Generator::new(model, 37, &[1, 2, 3], sampling, cached);
         let mut rng = Rng::new(5);
         (0..40).map(|_| generator.next(&mut rng)).collect::<Vec<i64>>()
     };
@@ -111,13 +134,14 @@ fn top_k_and_top_p_leave_out_what_is_unlikely() {
 
 #[test]
 fn a_cropped_model_says_the_same_of_what_it_sees() {
-    let ids = ids(10);
-    let model = model(&config());
-    let whole = tch::no_grad(|| model.forward(&ids, false));
-    let cropped = model.crop_block_size(10).unwrap();
-    assert_eq!(cropped.config.block_size, 10);
-    let logits = tch::no_grad(|| cropped.forward(&ids, false));
-    assert!(relative(&logits, &whole) < 1e-6, "{}", relative(&logits, &whole));
+    for config in configs() {
+        let (model, ids) = (model(&config), ids(10));
+        let whole = tch::no_grad(|| model.forward(&ids, false));
+        let cropped = model.crop_block_size(10).unwrap();
+        assert_eq!(cropped.config.block_size, 10);
+        let logits = tch::no_grad(|| cropped.forward(&ids, false));
+        assert!(relative(&logits, &whole) < 1e-6, "{}", relative(&logits, &whole));
+    }
     assert!(self::model(&config()).crop_block_size(25).is_err());
 }
 
@@ -148,6 +172,9 @@ fn sizes_of_which_no_model_can_be_made_are_refused() {
     assert!(refused(GptConfig { n_head: 5, ..config() }).contains("n_head = 5"));
     assert!(refused(GptConfig { n_layer: 0, ..config() }).contains("n_layer = 0"));
     assert!(refused(GptConfig { dropout: 1.0, ..config() }).contains("dropout = 1"));
+    assert!(refused(GptConfig { n_embd: 36, rope: true, ..config() }).contains("a head has 9"));
+    let gpt2s = GptConfig { vocab_size: 50_257, bigram: true, ..config() };
+    assert!(refused(gpt2s).contains("at most 1024"));
 }
 
 #[test]

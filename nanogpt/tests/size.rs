@@ -113,6 +113,7 @@ fn memory_is_what_a_run_takes() {
         n_embd: 64,
         dropout: 0.0,
         bias: false,
+        ..GptConfig::default()
     };
     let of_letters = GptConfig { vocab_size: 65, n_embd: 128, ..config.clone() };
     let configs = [
@@ -120,6 +121,7 @@ fn memory_is_what_a_run_takes() {
         ("with a large vocabulary", GptConfig { vocab_size: 4000, ..config.clone() }),
         ("of letters", of_letters.clone()),
         ("deep", GptConfig { n_layer: 5, ..of_letters.clone() }),
+        ("with pairs", GptConfig { rope: true, bigram: true, ..of_letters.clone() }),
         ("with dropout", GptConfig { dropout: 0.2, ..of_letters }),
         ("with long windows", GptConfig { dropout: 0.1, block_size: 256, n_head: 8, ..config }),
     ];

@@ -202,8 +202,16 @@ pub fn whole(name: &str) -> Vec<u8> {
     let folder = folder();
     let sizes = (4, 5, 1, 2, 4);
     let (block_size, vocab_size, n_layer, n_head, n_embd) = sizes;
-    let config =
-        GptConfig { block_size, vocab_size, n_layer, n_head, n_embd, dropout: 0.0, bias: true };
+    let config = GptConfig {
+        block_size,
+        vocab_size,
+        n_layer,
+        n_head,
+        n_embd,
+        dropout: 0.0,
+        bias: true,
+        ..GptConfig::default()
+    };
     let model = || Gpt::new(&config, Device::Cpu).unwrap();
     let file = |name: &str| fs::read(folder.path().join(name)).unwrap();
     let characters = |n| Tokenizer::of_characters("characters", ('a'..).take(n)).unwrap();
