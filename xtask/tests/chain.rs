@@ -105,6 +105,7 @@ fn when_nobody_reads_any_more_it_ends_without_a_word() {
 }
 
 #[test]
+#[ignore = "builds for a minute; .ci/run runs it"]
 fn a_middle_commit_builds_runs_and_passes_its_tests() {
     let tree = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
     let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().unwrap();

@@ -17,6 +17,7 @@ fn text(bytes: &[u8]) -> String {
 }
 
 #[test]
+#[ignore = "builds for a minute; .ci/run runs it"]
 fn a_record_is_whole_and_a_change_in_it_is_found() {
     let recorded = tempfile::tempdir().unwrap();
     let folder = |name: &str| recorded.path().join(name);
@@ -62,6 +63,7 @@ fn a_record_is_whole_and_a_change_in_it_is_found() {
 }
 
 #[test]
+#[ignore = "builds for a minute; .ci/run runs it"]
 fn what_takes_long_is_recorded_and_checked_quickly() {
     let recorded = tempfile::tempdir().unwrap();
     let folder = |name: &str| recorded.path().join(name);
