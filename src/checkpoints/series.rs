@@ -250,3 +250,20 @@ fn serialized(tensors: &[(String, Tensor)]) -> Result<Vec<u8>> {
     let views = views.collect::<Result<Vec<_>>>()?;
     Ok(safetensors::serialize(views, &None)?)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Rng;
+
+    #[test]
+    fn numbers_come_back_bit_by_bit() {
+        let folder = tempfile::tempdir().unwrap();
+        let series = Series::new(folder.path().into(), 1);
+        let mut rng = Rng::new(1);
+        let losses: Vec<f64> = (0..10_000).map(|_| 200.0 * rng.uniform()).collect();
+        series.save(1, &BTreeMap::from([("losses", &losses)]), &[]).unwrap();
+        let checkpoint = series.read::<BTreeMap<String, Vec<f64>>>(1).unwrap();
+        assert_eq!(checkpoint.content["losses"], losses);
+    }
+}
