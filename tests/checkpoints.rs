@@ -1,6 +1,7 @@
 //! A training that is stopped at any moment and goes on is the one that was never stopped, and a checkpoint that
 //! cannot be gone on with says why.
 
+use lab::{Rng, ShardWriter, Tokenizer, fables};
 use std::{
     fs::{self, OpenOptions},
     io::{Seek, SeekFrom, Write},
@@ -14,7 +15,7 @@ use tempfile::TempDir;
 const STEP14: &str = env!("CARGO_BIN_EXE_step14_checkpoint");
 
 /// A short training, with a checkpoint after every second step, where a test says nothing else.
-const SHORT: [(&str, &str); 9] = [
+const SHORT: [(&str, &str); 10] = [
     ("--steps", "20"),
     ("--save-interval", "2"),
     ("--total-batch-size", "256"),
@@ -24,6 +25,7 @@ const SHORT: [(&str, &str); 9] = [
     ("--device", "cpu"),
     ("--out", "out"),
     ("--nproc", "1"),
+    ("--data", "data"),
 ];
 
 fn step14(folder: &Path, args: &[&str]) -> Command {
@@ -56,18 +58,20 @@ fn refused(output: &Output, words: &[&str]) {
     }
 }
 
-/// The fables' shards, told once for all tests and copied into each folder, as a reader has them after a step.
+/// A data set of fables with little to validate on, for each run does so twice.
 fn folder() -> TempDir {
     let folder = tempfile::tempdir().unwrap();
-    let shards = Path::new(env!("CARGO_TARGET_TMPDIR")).join("fables");
-    let tokenizer = lab::Tokenizer::load("fables").unwrap();
-    lab::Shards::fables(&shards, "val", &tokenizer).unwrap();
-    let to = folder.path().join("data/fables");
-    fs::create_dir_all(&to).unwrap();
-    for entry in fs::read_dir(shards).unwrap() {
-        let entry = entry.unwrap();
-        fs::copy(entry.path(), to.join(entry.file_name())).unwrap();
+    let tokenizer = Tokenizer::load("fables").unwrap();
+    let mut shards =
+        ShardWriter::new("few", &folder.path().join("data"), 10_000, &tokenizer).unwrap();
+    for (split, seed, characters) in [("val", 1, 5_000), ("train", 2, 100_000)] {
+        shards.begin_split(split).unwrap();
+        for story in fables::stories(&fables::text(seed, characters).text) {
+            let tokens = tokenizer.encode_document(story);
+            shards.push(&tokens, story.len() as u64).unwrap();
+        }
     }
+    shards.finish().unwrap();
     folder
 }
 
@@ -97,7 +101,7 @@ fn killed_and_gone_on(nproc: &str, times: u64) {
     done(&run(undisturbed.path(), &["--nproc", nproc]));
     let whole = begin.elapsed();
     let expected = outcome(undisturbed.path());
-    let mut moments = lab::Rng::new(times);
+    let mut moments = Rng::new(times);
     for kill in 0..times {
         let killed = folder();
         let mut wanted = 1;
@@ -213,7 +217,9 @@ fn a_checkpoint_that_is_not_whole_is_passed_over() {
         assert!(done(&output).contains("goes on after step 18"), "{output:?}");
         let said = String::from_utf8_lossy(&output.stderr);
         assert!(said.contains("passed over: ") && said.contains("step_000020"), "{said}");
-        assert!(outcome(folder.path()) == expected);
+        let now = outcome(folder.path());
+        assert_eq!(now.1, expected.1);
+        assert!(now.0 == expected.0);
     }
     for step in [18, 20] {
         fs::write(checkpoint(folder.path(), step), "no tensors").unwrap();

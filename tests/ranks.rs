@@ -7,6 +7,7 @@ use std::{
     net::TcpListener,
     path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
+    sync::LazyLock,
     thread,
     time::{Duration, Instant},
 };
@@ -86,10 +87,16 @@ fn ended_as(folder: &Path, one: &Path) {
     assert!((val - expected).abs() < 2e-4, "{val} {expected}");
 }
 
-fn one_process() -> TempDir {
-    let folder = folder();
-    succeeded(step11(folder.path(), &["--nproc", "1"]).output().unwrap());
-    folder
+/// The folder of the run that all others are held against, made once. (A static is never dropped, so it is no
+/// temporary one.)
+fn one_process() -> &'static Path {
+    static ONE: LazyLock<PathBuf> = LazyLock::new(|| {
+        let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("one_process");
+        fs::create_dir_all(&folder).unwrap();
+        succeeded(step11(&folder, &["--nproc", "1"]).output().unwrap());
+        folder
+    });
+    &ONE
 }
 
 /// Processes that are started by hand, as a cluster's scheduler does.
@@ -116,7 +123,7 @@ fn two_ranks_are_one_process_and_only_the_first_speaks() {
     assert!(!printed.contains(" NO"), "{printed}");
     let row = printed.lines().find(|line| line.starts_with("weights that differ from rank 0's"));
     assert!(row.unwrap().ends_with(" 0         0  ok"), "{printed}");
-    ended_as(two.path(), one.path());
+    ended_as(two.path(), one);
 }
 
 #[test]
@@ -149,7 +156,7 @@ fn two_machines_are_one_process_too() {
     let printed = succeeded(a.wait_with_output().unwrap());
     assert!(printed.contains("ranks: 2\n"), "{printed}");
     assert_eq!(succeeded(b.wait_with_output().unwrap()), "");
-    ended_as(first.path(), one.path());
+    ended_as(first.path(), one);
     assert!(!second.path().join("out").exists());
 }
 
@@ -191,7 +198,7 @@ fn torchrun_starts_it() {
     command.args(with_short(&[])).current_dir(two.path());
     let printed = succeeded(command.output().unwrap());
     assert!(printed.contains("ranks: 2\n"), "{printed}");
-    ended_as(two.path(), one.path());
+    ended_as(two.path(), one);
 }
 
 /// The process ids of the ranks that a launcher has started.

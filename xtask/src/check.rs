@@ -56,23 +56,36 @@ impl Check {
         if let Some(stray) = others.first().filter(|_| self.names.is_empty()) {
             bail!("{} is of no step and no patch: remove it", stray.display());
         }
-        let programs = runs::build(&runs)?;
-        let cores = thread::available_parallelism().map_or(1, usize::from);
-        let pool = ThreadPoolBuilder::new().num_threads(cores.min(MOST_AT_ONCE)).build()?;
-        // Whoever is free takes the next run, so that they begin in the order of the steps.
-        let differ: Vec<&str> = pool.install(|| {
-            let runs = runs.iter().par_bridge();
-            runs.filter(|run| !self.is_as_recorded(run, &programs)).map(|run| &*run.name).collect()
-        });
+        let is_recorded = |run: &Run| run.folder(&self.recorded).join(run.compared()).exists();
+        let (runs, missing): (Vec<Run>, Vec<Run>) = runs.into_iter().partition(is_recorded);
+        for Run { name, .. } in &missing {
+            println!("{name:<28}not recorded yet: `cargo xtask record {name}`");
+        }
+        let mut differ: Vec<&str> = missing.iter().map(|run| &*run.name).collect();
+        if !runs.is_empty() {
+            differ.extend(self.differing(&runs)?);
+        }
         ensure!(
             differ.is_empty(),
             "{} of {} differ from what is recorded: mend the cause, or, if it is meant, \
              `cargo xtask record {}`",
             differ.len(),
-            runs.len(),
+            runs.len() + missing.len(),
             differ.join(" ")
         );
         Ok(())
+    }
+
+    /// Builds and runs them all, and names those that are not as recorded.
+    fn differing<'a>(&self, runs: &'a [Run]) -> Result<Vec<&'a str>> {
+        let programs = runs::build(runs)?;
+        let cores = thread::available_parallelism().map_or(1, usize::from);
+        let pool = ThreadPoolBuilder::new().num_threads(cores.min(MOST_AT_ONCE)).build()?;
+        // Whoever is free takes the next run, so that they begin in the order of the steps.
+        Ok(pool.install(|| {
+            let runs = runs.iter().par_bridge();
+            runs.filter(|run| !self.is_as_recorded(run, &programs)).map(|run| &*run.name).collect()
+        }))
     }
 
     /// Runs it, and says so in a line, or in several if it is not.
@@ -93,9 +106,7 @@ impl Check {
         let outcome = run.run(programs, Some(1))?;
         let folder = run.folder(&self.recorded);
         let path = folder.join(run.compared());
-        let recorded = fs::read_to_string(&path).with_context(|| {
-            format!("it is not recorded yet: `cargo xtask record {}`", run.name)
-        })?;
+        let recorded = fs::read_to_string(&path).with_context(|| path.display().to_string())?;
         let (recorded, now) = match run.kind {
             Kind::Tryout { .. } => (words(&recorded), words(&outcome.output)),
             _ => {

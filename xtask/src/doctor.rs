@@ -235,7 +235,13 @@ fn vector_units() -> Row {
         ("bf16", std::arch::is_aarch64_feature_detected!("bf16")),
     ];
     let said = units.iter().map(|(name, has)| format!("{}{name}", if *has { "" } else { "no " }));
-    Row::good("vector instructions", said.collect::<Vec<_>>().join(", "))
+    let said: Vec<String> = said.collect();
+    let finding = match units.first() {
+        None => "unknown on this architecture".into(),
+        Some((_, true)) => said.join(", "),
+        Some((_, false)) => format!("{}; the lessons will be slow", said.join(", ")),
+    };
+    Row::good("vector instructions", finding)
 }
 
 fn memory() -> Row {
