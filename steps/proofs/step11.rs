@@ -61,7 +61,7 @@ fn gradient(model: &Gpt, train: &mut DataLoader, sequences: i64, reducer: &Reduc
     let parameters = model.vs.trainable_variables();
     let grads: Vec<Tensor> = parameters.iter().map(|p| p.grad().flatten(0, -1)).collect();
     let gradient = Tensor::cat(&grads, 0).copy();
-    parameters.into_iter().for_each(|mut p| p.zero_grad());
+    parameters.iter().for_each(|p| drop(p.grad().zero_()));
     gradient
 }
 

@@ -85,13 +85,14 @@ struct Reducer {
   c10d::Reducer reducer;
 
   // PyTorch's own numbers: 1 MiB of the parameters that come first in the model, then 25 MiB each; the other way
-  // round, since backward makes the last ones' gradients first. So little is left to send at its end.
+  // round, since backward makes the last ones' gradients first. So little is left to send at its end. The gradients
+  // are views of what has been sent, which saves copying it back, and memory.
   Reducer(std::vector<at::Tensor> parameters, const Group& group)
       : params(std::move(parameters)),
         reducer(
             params, buckets(params), group, std::vector<bool>(params.size(), false),
             c10d::kDefaultBucketBytesCap, /*find_unused_parameters=*/false,
-            /*gradient_as_bucket_view=*/false, /*param_names=*/{}, c10d::kDefaultFirstBucketBytes,
+            /*gradient_as_bucket_view=*/true, /*param_names=*/{}, c10d::kDefaultFirstBucketBytes,
             /*skip_all_reduce_unused_params=*/false, /*use_python_reducer=*/false,
             /*bucket_bytes_cap_list=*/{}) {}
 

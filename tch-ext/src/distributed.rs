@@ -287,6 +287,9 @@ impl Drop for ProcessGroup {
 /// them anew after the first step, which would make the sums of a run that was interrupted others in the last
 /// bits.
 ///
+/// Afterwards the gradients are views of the buckets, as with `gradient_as_bucket_view`: let go of them with
+/// [`clear_grads`](crate::optim::clear_grads); tch's `zero_grad` wants to detach them, which a view refuses.
+///
 /// Source: Li et al., PyTorch Distributed: Experiences on Accelerating Data Parallel Training (arXiv 2006.15704).
 pub struct Reducer(NonNull<CReducer>);
 
