@@ -1,6 +1,9 @@
 //! What `data fineweb-edu` and `data openwebtext` promise, against a hub on this machine with small parquet files: the tokens in fineweb.py's
 //! order, the same bytes after a kill as without one, downloads that go on, and one sentence where something is wrong.
 
+#[path = "../../files/tests/refusal/mod.rs"]
+mod refusal;
+
 use std::{
     fs,
     io::{BufRead, BufReader, Write},
@@ -20,6 +23,7 @@ use parquet::{
     file::{properties::WriterProperties, writer::SerializedFileWriter},
     schema::parser::parse_message_type,
 };
+use refusal::expect_refusal;
 use tempfile::TempDir;
 
 const PREFIX: &str = "/datasets/HuggingFaceFW/fineweb-edu/resolve/main/sample/10BT/";
@@ -142,14 +146,7 @@ impl Hub {
 
     #[track_caller]
     fn fails(&self, out: &Path, args: &[&str], words: &[&str]) {
-        let output = self.run(out, args);
-        assert_eq!(output.status.code(), Some(1), "{output:?}");
-        let said = String::from_utf8(output.stderr).unwrap();
-        let sentence = said.lines().last().unwrap();
-        assert!(sentence.starts_with("error: "), "{said}");
-        for word in words {
-            assert!(sentence.contains(word), "{sentence:?} does not say {word:?}");
-        }
+        expect_refusal(self.run(out, args), words);
     }
 
     fn asked(&self) -> Vec<String> {

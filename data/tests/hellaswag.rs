@@ -1,6 +1,8 @@
 //! What `data hellaswag` promises beyond what the tests of `data shakespeare` show of the download: where
 //! the file goes, and that no other file is taken for it.
 
+#[path = "../../files/tests/refusal/mod.rs"]
+mod refusal;
 #[path = "../../files/tests/server/mod.rs"]
 mod server;
 
@@ -10,6 +12,7 @@ use std::{
     process::{Command, Output},
 };
 
+use refusal::expect_refusal;
 use server::{Answer, NOBODY, good, serve};
 
 const LINE: &str = r#"{"ctx": "A man is on a roof. he", "endings": ["sits", "eats", "sings", "flies"], "label": 0}"#;
@@ -42,16 +45,11 @@ fn the_questions_go_where_the_steps_look_for_them() {
 fn other_questions_are_not_taken_for_hellaswags() {
     let repository = tempfile::tempdir().unwrap();
     let output = run(repository.path(), &["--url", &serve(Answer::Send(good(LINE)))]);
-    assert_eq!(output.status.code(), Some(1), "{output:?}");
-    let said = String::from_utf8(output.stderr).unwrap();
-    let sentence = said.lines().last().unwrap();
-    assert!(
-        sentence.contains(&format!("its SHA-256 is {SHA256_OF_LINE}, not 0aa3b88843")),
-        "{said}"
-    );
     // By the commit, not by a branch that may move.
     let by_hand =
         "rowanz/hellaswag/a29ff8e9a04bba4bd6588223785ce105328adc57/data/hellaswag_val.jsonl";
-    assert!(sentence.contains(by_hand) && sentence.ends_with(PATH), "{said}");
+    let other = format!("its SHA-256 is {SHA256_OF_LINE}, not 0aa3b88843");
+    let said = expect_refusal(output, &[&other, by_hand]);
+    assert!(said.trim_end().ends_with(PATH), "{said}");
     assert!(!repository.path().join(PATH).exists());
 }

@@ -1,6 +1,9 @@
 //! What `data tokens` promises: the same tokens as the whole text at once, the same bytes after a kill as without one,
 //! and one sentence for whatever is no text.
 
+#[path = "../../files/tests/refusal/mod.rs"]
+mod refusal;
+
 use std::{
     fs,
     path::{Path, PathBuf},
@@ -10,6 +13,7 @@ use std::{
 };
 
 use lab::{Shards, Tokenizer, fables};
+use refusal::expect_refusal;
 use tempfile::TempDir;
 
 fn start(args: &[&str], files: &[&Path], out: &Path) -> Child {
@@ -33,14 +37,7 @@ fn succeeds(args: &[&str], files: &[&Path], out: &Path) -> String {
 
 #[track_caller]
 fn fails(args: &[&str], files: &[&Path], out: &Path, words: &[&str]) {
-    let output = run(args, files, out);
-    assert_eq!(output.status.code(), Some(1), "{output:?}");
-    let said = String::from_utf8(output.stderr).unwrap();
-    let sentence = said.lines().last().unwrap();
-    assert!(sentence.starts_with("error: "), "{said}");
-    for word in words {
-        assert!(sentence.contains(word), "{sentence:?} does not say {word:?}");
-    }
+    expect_refusal(run(args, files, out), words);
 }
 
 struct Place(TempDir);
@@ -282,10 +279,7 @@ fn a_disk_that_is_full_is_said_and_gone_on_from() {
         .arg(place.out())
         .output()
         .unwrap();
-    assert_eq!(output.status.code(), Some(1), "{output:?}");
-    let said = String::from_utf8(output.stderr).unwrap();
-    assert!(said.contains("cannot write") && said.contains("a_train_000001.npy"), "{said}");
-    assert!(said.contains("File too large"), "{said}");
+    expect_refusal(output, &["cannot write", "a_train_000001.npy", "File too large"]);
     let left: Vec<String> = files_in(&place.out()).into_iter().map(|file| file.0).collect();
     assert_eq!(left, ["settings.json", "unfinished.json"]);
     succeeds(&args, &[&text], &place.out());

@@ -1,6 +1,9 @@
 //! What `nanogpt prepare` promises: nanoGPT's tokens, any kind of text, vocabularies of exactly the size asked for, the
 //! same bytes after a kill as without one, and one sentence for whatever is wrong. All of it outside the repository.
 
+#[path = "../../files/tests/refusal/mod.rs"]
+mod refusal;
+
 use std::{
     fs,
     path::{Path, PathBuf},
@@ -17,6 +20,7 @@ use parquet::{
     file::writer::SerializedFileWriter,
     schema::parser::parse_message_type,
 };
+use refusal::expect_refusal;
 use tempfile::TempDir;
 
 /// A folder that the command runs in.
@@ -56,14 +60,7 @@ impl Place {
 
     #[track_caller]
     fn fails(&self, args: &[&str], words: &[&str]) {
-        let output = self.run(args);
-        assert_eq!(output.status.code(), Some(1), "{output:?}");
-        let said = String::from_utf8(output.stderr).unwrap();
-        let sentence = said.lines().last().unwrap();
-        assert!(sentence.starts_with("error: "), "{said}");
-        for word in words {
-            assert!(sentence.contains(word), "{sentence:?} does not say {word:?}");
-        }
+        expect_refusal(self.run(args), words);
     }
 
     #[track_caller]
@@ -353,9 +350,7 @@ fn a_disk_that_is_full_is_said_and_gone_on_from() {
     );
     let mut command = Command::new("bash");
     let output = command.args(["-c", &limited]).current_dir(place.0.path()).output().unwrap();
-    assert_eq!(output.status.code(), Some(1), "{output:?}");
-    let said = String::from_utf8(output.stderr).unwrap();
-    assert!(said.contains("cannot write") && said.contains("book_train_000001.npy"), "{said}");
+    expect_refusal(output, &["cannot write", "book_train_000001.npy"]);
     assert_eq!(place.names_in("data/book"), ["settings.json", "unfinished.json", VOCABULARY]);
     place.succeeds(&["book.txt"]);
     let dataset = place.dataset("data/book");
