@@ -108,7 +108,7 @@ impl<'a> Bench<'a> {
         tch::manual_seed(config.seed);
         let mut model = Gpt::new(sizes, device)?;
         model.precision = Precision::choose(config.precision(), device)?;
-        let optimizer = Optimizer::new(&model.named_parameters(), &config.hyper());
+        let optimizer = Optimizer::new(&model.named_parameters(), &config.hyper(), model.precision);
         let (b, t) = (config.batch_size, config.block_size);
         let ids = || Tensor::randint(sizes.vocab_size, [b, t], (Kind::Int64, device));
         let seed = config.seed as u64;

@@ -3,7 +3,12 @@
 //! The lists are those of nanoGPT's notebook `transformer_sizing`; the memory follows from what libtorch keeps of each
 //! operation for the backward pass. `tests/size.rs` holds it against runs.
 
-use crate::{config::TrainConfig, gpt::GptConfig, optim::Hidden, precision::Precision};
+use crate::{
+    config::TrainConfig,
+    gpt::GptConfig,
+    optim::{Hidden, MOST_TOGETHER},
+    precision::Precision,
+};
 use tch::Device;
 
 /// OpenAI's models: name, `n_layer`, `n_head`, `n_embd`.
@@ -168,8 +173,7 @@ pub fn memory(config: &GptConfig, job: &Job) -> Memory {
     let of_attention = earlier + activations + kept.in_attention + table;
     // It ends: all gradients are there, and the table's two halves, of its two uses.
     let at_end = 4 * n + 2 * table;
-    // Muon works on the largest matrix.
-    let of_muon = 4 * n + if is_muon { 22 * 4 * c * c } else { 0 };
+    let of_muon = 4 * n + if is_muon { in_muon(config, job) } else { 0 };
     let moments = [of_logits, of_mlp, of_attention, at_end, of_muon];
     let always = 4 * n + optimizer + 2 * 8 * tokens;
     Memory {
@@ -180,6 +184,17 @@ pub fn memory(config: &GptConfig, job: &Job) -> Memory {
         logits,
         peak: always + moments.iter().max().expect("there are some"),
     }
+}
+
+/// Bytes that Muon takes for the matrices that it works on together: two and a half times what the MLPs' hold, or four
+/// times what attention's do.
+fn in_muon(config: &GptConfig, job: &Job) -> i64 {
+    let square = config.n_embd * config.n_embd;
+    let together = |matrix: i64, all: i64| matrix * (MOST_TOGETHER / matrix).clamp(1, all);
+    let of_mlp = together(4 * square, 2 * config.n_layer) * 5 / 2;
+    let of_attention = together(4 * square, config.n_layer) * 4;
+    let x = if job.precision == Precision::Bfloat16 { 2 } else { 4 };
+    x * of_mlp.max(of_attention)
 }
 
 /// Bytes that the forward pass leaves for the backward pass, and what that adds at its fullest moments.

@@ -82,7 +82,7 @@ impl<'a> Trainer<'a> {
             config,
             world,
             device,
-            optimizer: Optimizer::new(&named, &config.hyper()),
+            optimizer: Optimizer::new(&named, &config.hyper(), model.precision),
             reducer: world.reducer(&parameters)?,
             scaler: GradScaler::new(model.precision),
             train: batches(&dataset.train, seed)?,

@@ -86,7 +86,7 @@ fn measured(config: &GptConfig, job: &Job) -> i64 {
     let mut model = Gpt::new(config, Device::Cpu).unwrap();
     model.precision = job.precision;
     let knobs = TrainConfig { optimizer: job.optimizer, ..TrainConfig::default() };
-    let mut optimizer = Optimizer::new(&model.named_parameters(), &knobs.hyper());
+    let mut optimizer = Optimizer::new(&model.named_parameters(), &knobs.hyper(), model.precision);
     let ids = || {
         let shape = [job.batch_size, job.block_size];
         Tensor::randint(config.vocab_size, shape, (Kind::Int64, Device::Cpu))
