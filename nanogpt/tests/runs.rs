@@ -19,7 +19,7 @@ fn the_settings_that_come_along_are_settings() {
         let path = configs().into_iter().find(|path| path.ends_with(format!("{name}.toml")));
         TrainConfig::load(Some(&path.unwrap()), &[]).unwrap()
     };
-    assert_eq!(configs().len(), 13);
+    assert_eq!(configs().len(), 12);
     for path in configs() {
         let config = TrainConfig::load(Some(&path), &[]);
         assert!(config.is_ok(), "{}: {:#}", path.display(), config.unwrap_err());

@@ -1,8 +1,13 @@
 //! What makes a small model of Shakespeare's characters good sooner, and how soon: the page on recipes.
 
-use super::{Workshop, file, shakespeare, value, values};
+use super::{Workshop, file, shakespeare, sixty_five, value, values};
 use serde_json::Value;
-use std::{env, fs, path::Path, process::Command, time::Instant};
+use std::{
+    env, fs,
+    path::Path,
+    process::{Child, Command},
+    time::Instant,
+};
 
 /// One thing changed in `shakespeare_char_fast.toml`: what it is called, after how many steps the run ends, so that all
 /// take about as long, and the flags.
@@ -110,15 +115,86 @@ fn nanogpts_own_time() {
             now.push(value(&format!("{name}_{seed}/loss"), format!("{loss:.3}")));
         };
         said("nanogpt", theirs(&workshop, Path::new(&nanogpt), &python, seed));
-        for config in ["fast", "same_time"] {
-            said(config, ours(&workshop, config, seed));
-        }
-        for config in ["cpu", "minutes"].iter().filter(|_| seed == 1337) {
+        for config in ["cpu", "fast", "same_time", "minutes"] {
             said(config, ours(&workshop, config, seed));
         }
     }
     file("nanogpt_time", "output.txt", "");
     expect_losses("nanogpt_time", &now);
+}
+
+/// What changes a step, and by how much: what it is called, the config and the flags.
+const STEPS: [(&str, &str, &str); 8] = [
+    ("minutes", "minutes", ""),
+    ("float32", "minutes", "--dtype float32"),
+    ("six_heads", "minutes", "--n_head 6"),
+    ("no_rope", "minutes", "--rope false"),
+    ("adamw", "minutes", "--optimizer adamw"),
+    ("dropout", "minutes", "--dropout 0.1"),
+    ("small", "cpu", ""),
+    ("small_bfloat16", "cpu", "--dtype bfloat16"),
+];
+
+#[test]
+#[ignore = "wants an idle machine that is fast at bfloat16, and a text that is not in the repository"]
+fn what_a_step_costs() {
+    let workshop = Workshop::new();
+    workshop.characters("shakespeare_char", &shakespeare());
+    let mut now = Vec::new();
+    for (name, config, flags) in STEPS {
+        let report = bench(&workshop, config, flags);
+        for part in ["ms", "forward_ms", "backward_ms", "optimizer_ms"] {
+            let ms = report[part].as_f64().unwrap();
+            println!("{name:<15} {part:<12} {ms:>6.1}");
+            now.push(value(&format!("{name}/{part}"), format!("{ms:.0}")));
+        }
+    }
+    file("nanogpt_steps", "output.txt", "");
+    values("nanogpt_steps", &now);
+}
+
+/// A program that keeps a core busy, in a session of its own as a user's other programs are.
+struct Busy(Child);
+
+impl Busy {
+    fn new() -> Self {
+        let program = ["sh", "-c", "while :; do :; done"];
+        Self(Command::new("setsid").args(program).spawn().unwrap())
+    }
+}
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Two threads, and one, on two cores that have nothing else to do, and on two that have.
+#[test]
+#[ignore = "wants an idle machine of two cores"]
+fn two_threads_on_busy_cores() {
+    let workshop = Workshop::new();
+    workshop.characters("shakespeare_char", &sixty_five());
+    let mut now = Vec::new();
+    for name in ["idle", "busy"] {
+        let others = if name == "busy" { 2 } else { 0 };
+        let _others: Vec<Busy> = (0..others).map(|_| Busy::new()).collect();
+        for threads in [1, 2] {
+            let report = bench(&workshop, "cpu", &format!("--threads {threads}"));
+            let ms = report["ms"].as_f64().unwrap();
+            println!("{name} {threads} {ms:.1}");
+            now.push(value(&format!("{name}_{threads}"), format!("{ms:.0}")));
+        }
+    }
+    file("nanogpt_busy", "output.txt", "");
+    values("nanogpt_busy", &now);
+}
+
+fn bench(workshop: &Workshop, config: &str, flags: &str) -> Value {
+    let line =
+        format!("nanogpt bench configs/shakespeare_char_{config}.toml --steps 30 --json {flags}");
+    serde_json::from_str(&workshop.run(line.trim_end())).unwrap()
 }
 
 /// The wall time of the whole command, and the loss of its best model on all of the validation text.
