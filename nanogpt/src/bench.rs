@@ -107,7 +107,7 @@ impl<'a> Bench<'a> {
     ) -> Result<Self> {
         tch::manual_seed(config.seed);
         let mut model = Gpt::new(sizes, device)?;
-        model.precision = Precision::choose(config.precision(), device)?;
+        model.precision = Precision::choose(config.precision(), sizes.n_embd, device)?;
         let optimizer = Optimizer::new(&model.named_parameters(), &config.hyper(), model.precision);
         let (b, t) = (config.batch_size, config.block_size);
         let ids = || Tensor::randint(sizes.vocab_size, [b, t], (Kind::Int64, device));

@@ -479,6 +479,6 @@ fn first_model(
         config.init_from,
         model.config.block_size
     );
-    model.precision = Precision::choose(config.precision(), device)?;
+    model.precision = Precision::choose(config.precision(), model.config.n_embd, device)?;
     Ok(model)
 }

@@ -49,7 +49,6 @@ pub fn run(args: &Args) -> Result<()> {
         tch::set_num_threads(config.threads);
     }
     let device = lab::device(&config.device)?;
-    let precision = Precision::choose(config.precision(), device)?;
     let dataset = dataset(&config, args.data.as_deref())?;
     let vocab_size = match &dataset {
         Some(dataset) => dataset.vocab_size(),
@@ -67,6 +66,7 @@ pub fn run(args: &Args) -> Result<()> {
         config.init_from,
         model.block_size
     );
+    let precision = Precision::choose(config.precision(), model.n_embd, device)?;
     let report =
         bench::measure(&config, &model, dataset, (args.warmup, args.steps), args.profile, device)?;
     let ceiling = bench::ceiling(precision, device);

@@ -52,7 +52,7 @@ pub fn run(args: &Args) -> Result<()> {
 
 /// In float32 and in bfloat16, whichever the run will take.
 fn print_memory(config: &TrainConfig, model: &GptConfig, device: Device) -> Result<()> {
-    let chosen = Precision::choose(config.precision(), device)?;
+    let chosen = Precision::choose(config.precision(), model.n_embd, device)?;
     let t = config.block_size.min(model.block_size);
     let memory = [Precision::Float32, Precision::Bfloat16]
         .map(|precision| size::memory(model, &Job::new(config, precision, device, 1)));
