@@ -55,7 +55,7 @@ pub use model::{BatchFlags, ModelFlags, Sampling, Size, print_samples};
 pub use precision::Precision;
 pub use prefetch::Prefetch;
 pub use questions::{QuestionFlags, questions};
-pub use ranks::{RankFlags, Reducer, World, speaks};
+pub use ranks::{RankFlags, Reducer, World, differences, speaks};
 pub use rng::{Rng, RngState};
 pub use run::run;
 pub use shards::{DataFlags, ShardState, ShardWriter, Shards};

@@ -18,7 +18,7 @@ use std::{
 use tch::{Cuda, Device};
 use tch_ext::distributed::Store;
 
-pub(crate) use world::differences;
+pub use world::differences;
 pub use world::{Reducer, World};
 
 /// How many processes train, and where they meet.

@@ -183,7 +183,9 @@ impl TrainConfig {
                     .with_context(|| format!("cannot read {}", path.display()))?;
                 let text = String::from_utf8_lossy(&text);
                 let table = text.parse().map_err(|error: toml::de::Error| {
-                    anyhow!("{} is no TOML: {}", path.display(), error.message())
+                    let before = error.span().and_then(|span| text.get(..span.start));
+                    let line = 1 + before.unwrap_or_default().matches('\n').count();
+                    anyhow!("line {line} is no TOML: {}", error.message())
                 });
                 table.and_then(checked).with_context(|| path.display().to_string())?
             }
@@ -390,7 +392,8 @@ mod tests {
         assert!(refused("optimizer = 'sgd'", &[]).contains("sgd"));
         assert!(refused("beta2 = 1.0", &[]).contains("beta2"));
         assert!(refused("learning_rate = nan", &[]).contains("learning_rate"));
-        assert!(refused("a = [", &[]).contains("no TOML"));
+        assert!(refused("n_layer = 2\ndropout = 0,1\n", &[]).contains("line 2 is no TOML"));
+        assert!(refused("a = [", &[]).contains("line 1 is no TOML"));
     }
 
     #[test]

@@ -7,7 +7,10 @@ use crate::{
 };
 use anyhow::{Context, Result, ensure};
 use lab::{Tokenizer, expect_gpt2_tokens};
-use std::path::{Path, PathBuf};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 use tch::Device;
 
 /// OpenAI's models, as `cargo run -p data` calls them too.
@@ -35,6 +38,8 @@ pub fn open(from: &str, device: Device) -> Result<(Gpt, Tokenizer)> {
         expect_room(&model, &tokenizer)?;
         return Ok((model, tokenizer));
     }
+    let runs = runs_in(&path);
+    ensure!(runs.is_empty(), "{from} is not a run; name one that is in it: {}", shortened(&runs));
     let model = Gpt::from_pretrained(&path, 0.0, device)?;
     let own = path.join(VOCABULARY); // a folder that `export` has written has it
     let tokenizer = match own.is_file() {
@@ -51,6 +56,23 @@ pub fn open(from: &str, device: Device) -> Result<(Gpt, Tokenizer)> {
 /// Whether a folder is the `out_dir` of a run.
 pub fn is_run(folder: &Path) -> bool {
     ["best", "checkpoints"].iter().any(|name| folder.join(name).is_dir())
+}
+
+/// The runs in a folder, by their paths.
+fn runs_in(folder: &Path) -> Vec<String> {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    let runs = entries.map(|entry| entry.path()).filter(|path| is_run(path));
+    let mut runs: Vec<String> = runs.map(|path| path.display().to_string()).collect();
+    runs.sort();
+    runs
+}
+
+/// The first three, if there are more.
+fn shortened(runs: &[String]) -> String {
+    match runs.len() {
+        0..=3 => runs.join(", "),
+        n => format!("{} or {} more", runs[..3].join(", "), n - 3),
+    }
 }
 
 /// That a data set was prepared with the vocabulary of the model that `from` names.
@@ -91,5 +113,21 @@ fn missing(from: &str, path: &Path) -> String {
             "there is no {from}: name the folder of a run, a folder of Hugging Face's, or one of {}",
             PRETRAINED.join(", ")
         ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_of_runs_is_refused_by_their_names() {
+        let folder = tempfile::tempdir().unwrap();
+        for run in ["second", "first"] {
+            fs::create_dir_all(folder.path().join(run).join("best")).unwrap();
+        }
+        let from = folder.path().to_str().unwrap();
+        let error = open(from, Device::Cpu).err().expect("refused").to_string();
+        assert!(error.ends_with(&format!("{from}/first, {from}/second")), "{error}");
     }
 }

@@ -375,8 +375,10 @@ impl<'a> Trainer<'a> {
             let (there, here) = (&checkpoint.content.model, &self.model.config);
             ensure!(
                 there == here,
-                "the run in {} has another model: {there:?}, and the settings say {here:?}",
-                self.config.out_dir
+                "the run in {} has another model, with {}: go on with its settings, or choose another folder with \
+                 --out_dir",
+                self.config.out_dir,
+                lab::differences(&format!("{here:?}"), &format!("{there:?}"))
             );
             checkpoint.copy_into(&tensors).with_context(|| {
                 format!(

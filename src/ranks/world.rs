@@ -211,8 +211,8 @@ fn while_meeting(error: tch_ext::Error) -> anyhow::Error {
     }
 }
 
-/// Where two settings differ: `batch_size: 8 instead of batch_size: 4`.
-pub(crate) fn differences(first: &str, other: &str) -> String {
+/// Where two settings differ, both as `{:?}` prints them: `batch_size: 8 instead of batch_size: 4`.
+pub fn differences(first: &str, other: &str) -> String {
     let fields = |settings: &str| -> Vec<String> {
         let field = |field: &str| {
             let field = field.rsplit("{ ").next().unwrap_or(field);

@@ -48,6 +48,10 @@ pub struct Args {
     #[arg(long, default_value = "auto")]
     device: String,
 
+    /// How many processor cores to use [default: all]; take 1 beside a training
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(i32).range(1..=1024))]
+    threads: Option<i32>,
+
     /// Compute every token anew from all before it, to compare
     #[arg(long)]
     no_cache: bool,
@@ -55,6 +59,9 @@ pub struct Args {
 
 pub fn run(args: &Args) -> Result<()> {
     let sampling = args.sampling()?;
+    if let Some(threads) = args.threads {
+        tch::set_num_threads(threads);
+    }
     let device = lab::device(&args.device)?;
     let given = args.start()?;
     let (model, tokenizer) = source::open(&args.from, device)?;

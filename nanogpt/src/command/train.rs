@@ -4,9 +4,14 @@ use lab::RankFlags;
 use nanogpt::config::OnWriteError;
 use std::io::{self, Write};
 
+/// The steps begin with two processes, or one for each GPU.
+const NPROC: &str = "How many processes to start on this machine, each with its share of the cores or with a GPU of \
+                     its own [default: 1]";
+
 /// Train a model: from nothing, from a GPT-2, or from where a run was stopped
 #[derive(clap::Args)]
 #[command(after_help = knobs::list())]
+#[command(mut_arg("nproc", |arg| arg.help(NPROC)))]
 pub struct Args {
     #[command(flatten)]
     knobs: Knobs,
