@@ -311,12 +311,17 @@ pub fn begun(folder: &Path, settings: &Value) -> Result<bool> {
     let Some(there) = read_json::<Value>(&folder.join(SETTINGS))? else {
         return Ok(false);
     };
-    let names = settings.as_object().into_iter().flatten().map(|(name, _)| name);
-    let others: Vec<&str> =
-        names.filter(|name| there.get(name) != settings.get(name)).map(String::as_str).collect();
+    let names = settings.as_object().into_iter().flatten().map(|(name, _)| name.as_str());
+    let others: Vec<String> = names
+        .filter(|&name| there.get(name) != settings.get(name))
+        .map(|name| match name {
+            "files" => "other or changed files".into(),
+            name => format!("another {name}"),
+        })
+        .collect();
     ensure!(
         others.is_empty() || !has_shards(folder),
-        "{} was prepared otherwise ({} differs): name another folder with --out, or take this one away",
+        "{} was prepared otherwise ({}): name another folder with --out, or take this one away",
         folder.display(),
         others.join(", ")
     );

@@ -213,10 +213,15 @@ fn a_folder_with_other_shards_is_left_as_it_is() {
     let (one, two) = (place.write("one.txt", "one\ntwo\n"), place.write("two.txt", "three\n"));
     succeeds(&[], &[&one], &place.out());
     let before = files_in(&place.out());
-    fails(&[], &[&two], &place.out(), &["was prepared otherwise (files, name", "--out"]);
-    fails(&["--tokenizer", "fables"], &[&one], &place.out(), &["(tokenizer differs)"]);
+    fails(
+        &[],
+        &[&two],
+        &place.out(),
+        &["was prepared otherwise (other or changed files, another name", "--out"],
+    );
+    fails(&["--tokenizer", "fables"], &[&one], &place.out(), &["(another tokenizer)"]);
     fs::write(&one, "one\ntwa\n").unwrap();
-    fails(&[], &[&one], &place.out(), &["(files differs)"]);
+    fails(&[], &[&one], &place.out(), &["(other or changed files)"]);
     assert!(files_in(&place.out()) == before);
     fs::remove_file(place.out().join("settings.json")).unwrap();
     fails(&[], &[&two], &place.out(), &["has shards already"]);
@@ -255,7 +260,7 @@ fn killed_and_gone_on_with_is_byte_for_byte_the_same() {
         assert!(sentence.contains("not finished") || wanted == 1, "{sentence}");
     }
     assert_eq!(kills, 4);
-    fails(&["--tokenizer", "fables"], &files, &place.out(), &["(shard-tokens differs)"]);
+    fails(&["--tokenizer", "fables"], &files, &place.out(), &["(another shard-tokens)"]);
     let output = run(&args, &files, &place.out());
     let said = String::from_utf8(output.stdout).unwrap();
     assert!(said.contains("going on where it was stopped"), "{said}");

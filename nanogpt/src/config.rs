@@ -187,7 +187,7 @@ impl TrainConfig {
                     let line = 1 + before.unwrap_or_default().matches('\n').count();
                     anyhow!("line {line} is no TOML: {}", error.message())
                 });
-                table.and_then(checked).with_context(|| path.display().to_string())?
+                table.and_then(checked).with_context(|| what_it_is(path))?
             }
             None => Table::new(),
         };
@@ -195,9 +195,7 @@ impl TrainConfig {
             let value = read(name, text)?;
             table.insert(name.clone(), value);
         }
-        let config: Self = table.try_into().map_err(|error: toml::de::Error| {
-            anyhow!("the settings cannot be read: {}", error.message())
-        })?;
+        let config: Self = table.try_into()?; // each has been tried by itself
         config.check()?;
         Ok(config)
     }
@@ -285,6 +283,17 @@ impl TrainConfig {
     }
 }
 
+/// A file in an error; one that may be a text to train on, which is no file of settings.
+fn what_it_is(path: &Path) -> String {
+    let shown = path.display();
+    match path.extension().is_some_and(|extension| extension == "toml") {
+        true => shown.to_string(),
+        false => format!(
+            "{shown} should hold settings (from a text, `nanogpt prepare {shown}` makes a data set)"
+        ),
+    }
+}
+
 /// A table whose names are known and whose values have the right types.
 fn checked(table: Table) -> Result<Table> {
     let checked = table.into_iter().map(|(name, value)| {
@@ -313,14 +322,22 @@ fn read(name: &str, text: &str) -> Result<Value> {
 /// The value of a knob, if it is of its type; a whole number may stand for any number.
 fn fitted(name: &str, value: Value) -> Result<Value> {
     let expected = default_of(name)?;
-    match (&expected, &value) {
-        (Value::Float(_), Value::Integer(whole)) => Ok(Value::Float(*whole as f64)),
+    let value = match (&expected, value) {
+        (Value::Float(_), Value::Integer(whole)) => Value::Float(whole as f64),
         // 6e5 is a whole number that TOML does not know as one.
         (Value::Integer(_), Value::Float(x)) if x.fract() == 0.0 && x.abs() < 9e15 => {
-            Ok(Value::Integer(*x as i64))
+            Value::Integer(x as i64)
         }
-        _ if expected.same_type(&value) => Ok(value),
-        _ => bail!(wrong(name, &expected, &value.to_string())),
+        (_, value) if expected.same_type(&value) => value,
+        (_, value) => bail!(wrong(name, &expected, &value.to_string())),
+    };
+    let alone = Table::from_iter([(name.to_string(), value.clone())]);
+    match alone.try_into::<TrainConfig>() {
+        Ok(_) => Ok(value),
+        Err(_) if value.as_integer().is_some_and(|n| n < 0) => {
+            bail!("{name} = {value}: choose a number from 0 on")
+        }
+        Err(error) => bail!("{name} = {value}: {}", error.message()),
     }
 }
 
@@ -339,9 +356,18 @@ fn default_of(name: &str) -> Result<Value> {
     if let Some((_, value)) = defaults.iter().find(|(known, _)| known == name) {
         return Ok(value.clone());
     }
-    let near = defaults.iter().map(|(known, _)| (strsim::jaro_winkler(known, name), known));
-    let (_, near) = near.max_by(|a, b| a.0.total_cmp(&b.0)).expect("there are knobs");
-    bail!("there is no {name}; did you mean {near}?")
+    match nearest(name, defaults.into_iter().map(|(known, _)| known)) {
+        Some(near) => bail!("there is no {name}; did you mean {near}?"),
+        None => bail!("there is no {name}; `nanogpt train --help` lists what there is"),
+    }
+}
+
+/// The name that a misspelt one may have meant, as clap finds it; `None` where none is near.
+pub fn nearest(name: &str, known: impl IntoIterator<Item = String>) -> Option<String> {
+    let near = known.into_iter().map(|known| (strsim::jaro(&known, name), known));
+    let (_, nearest) =
+        near.filter(|(nearness, _)| *nearness > 0.7).max_by(|a, b| a.0.total_cmp(&b.0))?;
+    Some(nearest)
 }
 
 #[cfg(test)]
@@ -383,13 +409,16 @@ mod tests {
     #[test]
     fn what_is_wrong_is_named() {
         assert!(refused("batchsize = 3", &[]).contains("did you mean batch_size?"));
+        assert!(refused("qqq = 3", &[]).contains("there is no qqq; `nanogpt train --help`"));
         assert!(refused("", &[("n-layer", "3")]).contains("did you mean n_layer?"));
         assert!(refused("n_layer = 'four'", &[]).contains("a whole number"));
         assert!(refused("", &[("bias", "yes")]).contains("true or false"));
         assert!(refused("", &[("n_layer", "1.5")]).contains("a whole number"));
-        assert!(refused("", &[("max_iters", "-1")]).contains("settings cannot be read"));
+        assert!(refused("", &[("max_iters", "-1")]).contains("max_iters = -1: choose a number"));
         assert!(refused("n_head = 5", &[]).contains("n_head = 5"));
-        assert!(refused("optimizer = 'sgd'", &[]).contains("sgd"));
+        assert!(
+            refused("optimizer = 'sgd'", &[]).contains("sgd\": unknown variant `sgd`, expected")
+        );
         assert!(refused("beta2 = 1.0", &[]).contains("beta2"));
         assert!(refused("learning_rate = nan", &[]).contains("learning_rate"));
         assert!(refused("n_layer = 2\ndropout = 0,1\n", &[]).contains("line 2 is no TOML"));

@@ -1,8 +1,12 @@
 //! Where the tokens come from: a folder of shards, its vocabulary, and random windows of it.
 
+use crate::config::nearest;
 use anyhow::{Context, Result, ensure};
 use lab::{Prefetch, Rng, ShardWriter, Shards, Tokenizer, grouped};
-use std::path::{Path, PathBuf};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 use tch::{Device, Tensor};
 
 /// The file in a data set's folder with its vocabulary, unless that is GPT-2's or the fables'.
@@ -30,11 +34,7 @@ impl Dataset {
             let val = Shards::fables(&folder, "val", &tokenizer)?;
             return Ok(Self { folder, tokenizer, train, val });
         }
-        ensure!(
-            folder.is_dir(),
-            "there is no data set {name} (no folder {}): make it with `nanogpt prepare {name}`",
-            folder.display()
-        );
+        ensure!(folder.is_dir(), "{}", missing(name, &folder));
         ensure!(
             !folder.join(ShardWriter::UNFINISHED).exists(),
             "{} is not finished: give the same `nanogpt prepare` command again, which goes on where it was stopped",
@@ -57,6 +57,17 @@ pub fn folder_of(name: &str) -> PathBuf {
     let prepared = Path::new("data").join(name);
     let is_path = name.contains(['/', '\\']) || name != "fables" && Path::new(name).is_dir();
     if is_path && !prepared.is_dir() { PathBuf::from(name) } else { prepared }
+}
+
+/// That there is none of this name, and what may have been meant.
+fn missing(name: &str, folder: &Path) -> String {
+    let prepared = fs::read_dir("data").into_iter().flatten().flatten();
+    let prepared = prepared.map(|entry| entry.file_name().to_string_lossy().into_owned());
+    let near = nearest(name, prepared).map(|near| format!("; or did you mean {near}?"));
+    let (near, folder) = (near.unwrap_or_default(), folder.display());
+    format!(
+        "there is no data set {name} (no folder {folder}): make it with `nanogpt prepare {name}`{near}"
+    )
 }
 
 /// How many rows the table of a vocabulary has.

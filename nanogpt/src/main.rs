@@ -2,7 +2,7 @@
 
 mod command;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use command::{
     bench, completions, eval, export, import, plot, prepare, sample, scaling, size, train,
 };
@@ -32,7 +32,9 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    // A number that is refused for being negative is to be met as one, not as a flag that there isn't.
+    let command = Cli::command().mut_subcommands(|command| command.allow_negative_numbers(true));
+    let cli = Cli::from_arg_matches(&command.get_matches()).unwrap_or_else(|error| error.exit());
     lab::run(|| match cli.command {
         Command::Prepare(args) => prepare::run(&args),
         Command::Train(args) => train::run(&args),

@@ -63,7 +63,7 @@ impl<'a> Trainer<'a> {
     fn new(config: &'a TrainConfig, world: &'a World, device: Device) -> Result<Self> {
         ensure!(
             config.gradient_accumulation_steps as i64 % world.size == 0,
-            "gradient_accumulation_steps = {}: {} ranks cannot share that out evenly",
+            "gradient_accumulation_steps = {}: {} ranks cannot share that out evenly; choose a multiple of {1}",
             config.gradient_accumulation_steps,
             world.size
         );

@@ -178,6 +178,8 @@ fn a_benchmark_says_how_fast_and_how_large() {
     assert!(synthetic.contains("synthetic, Float32") && synthetic.contains("MFU"), "{synthetic}");
     let missing = nanogpt(folder.path(), &[&bench[..], &["--data", "words"]].concat());
     assert!(error(&missing).contains("there is no data set words"));
+    let misspelt = nanogpt(folder.path(), &[&bench[..], &["--data", "leters"]].concat());
+    assert!(error(&misspelt).contains("or did you mean letters?"));
 }
 
 fn letters(folder: &Path) -> i64 {

@@ -329,7 +329,7 @@ fn killed_and_gone_on_with_is_byte_for_byte_the_same() {
     }
     place.fails(
         &["book.txt", "--vocab-size", "600", "--shard-tokens", "50000", "--out", "out"],
-        &["was prepared otherwise (vocab differs)", "--out"],
+        &["was prepared otherwise (another vocab)", "--out"],
     );
     let said = place.succeeds(&args);
     assert!(said.contains("going on where it was stopped"), "{said}");
@@ -371,7 +371,7 @@ fn what_is_no_text_is_refused_in_a_sentence() {
     refused("a.jsonl", b"{\"body\": 1}\n", &[], &["line 1", "no field \"text\"", "--field"]);
     refused("a.parquet", b"no parquet at all", &[], &["Parquet"]);
     place.fails(&["missing.txt"], &["missing.txt", "No such file", "shakespeare_char"]);
-    place.fails(&["shakespear_char"], &["(the data set is called shakespeare_char)"]);
+    place.fails(&["shakespear_char"], &["(or did you mean the data set shakespeare_char?)"]);
     fs::create_dir(place.path("folder")).unwrap();
     place.fails(&["folder"], &["no text in this folder", ".parquet"]);
 

@@ -18,6 +18,7 @@ const SYNTHETIC: &str = "synthetic";
 /// Measure how fast this machine trains a model, and how fast it could at best
 #[derive(clap::Args)]
 #[command(after_help = NOTE)]
+#[command(mut_arg("curve", |arg| arg.hide(true)))] // it draws nothing here
 pub struct Args {
     #[command(flatten)]
     knobs: Knobs,

@@ -39,7 +39,7 @@ fn flag(name: String) -> Arg {
     }
     let hyphens: &'static str = name.replace('_', "-").leak();
     let arg = Arg::new(name).long(name).value_name("VALUE").hide(true);
-    let arg = arg.action(ArgAction::Set).allow_negative_numbers(true);
+    let arg = arg.action(ArgAction::Set);
     if hyphens == name { arg } else { arg.alias(hyphens) }
 }
 

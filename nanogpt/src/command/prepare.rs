@@ -9,6 +9,7 @@ use data::{
     text::Texts,
 };
 use lab::Tokenizer;
+use nanogpt::config::nearest;
 use nanogpt::prepare::{Preparation, Vocabulary, tell_fables};
 use serde_json::Value;
 use std::{
@@ -127,9 +128,9 @@ pub fn run(args: &Args) -> Result<()> {
 /// What the data set of a file or folder is called.
 fn name_of(path: &Path) -> Result<String> {
     let shown = path.display();
-    let near = |name: &&&str| strsim::jaro(name, &shown.to_string()) > 0.8;
-    let path = fs::canonicalize(path).with_context(|| match DATA_SETS.iter().find(near) {
-        Some(name) => format!("cannot read {shown} (the data set is called {name})"),
+    let near = || nearest(&shown.to_string(), DATA_SETS.map(String::from));
+    let path = fs::canonicalize(path).with_context(|| match near() {
+        Some(name) => format!("cannot read {shown} (or did you mean the data set {name}?)"),
         None => {
             format!("cannot read {shown}, and no data set ({}) is called so", DATA_SETS.join(", "))
         }

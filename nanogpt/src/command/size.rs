@@ -13,6 +13,7 @@ use tch::Device;
 /// Say how large a run's model is, what it computes, and whether it will fit, before anything is trained
 #[derive(clap::Args)]
 #[command(after_help = NOTE)]
+#[command(mut_arg("curve", |arg| arg.hide(true)))] // it draws nothing here
 pub struct Args {
     #[command(flatten)]
     knobs: Knobs,
