@@ -24,7 +24,7 @@ pub(crate) fn stop() -> ! {
 }
 
 /// Both extremes of a tensor are NaN if any number in it is, and one is infinite if any number is.
-pub(crate) fn is_finite(tensor: &Tensor) -> bool {
+pub fn is_finite(tensor: &Tensor) -> bool {
     if tensor.numel() == 0 {
         return true;
     }

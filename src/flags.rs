@@ -1,4 +1,4 @@
-use crate::{ranks, record};
+use crate::{printable, ranks, record};
 use anyhow::{Context, Result, bail, ensure};
 use clap::{Arg, Args};
 use std::{
@@ -133,10 +133,14 @@ pub fn device(name: &str) -> Result<Device> {
         "mps" if tch::utils::has_mps() => Ok(Device::Mps),
         "mps" => bail!("this libtorch has no MPS; use --device cpu"),
         _ => {
-            let number =
-                name.strip_prefix("cuda").context("choose auto, cpu, cuda, cuda:N or mps")?;
-            let number = number.strip_prefix(':').map_or(Ok(own), str::parse);
-            let number: usize = number.context("choose auto, cpu, cuda, cuda:N or mps")?;
+            let number = match name.strip_prefix("cuda") {
+                Some("") => Some(own),
+                Some(number) => number.strip_prefix(':').and_then(|number| number.parse().ok()),
+                None => None,
+            };
+            let number: usize = number.with_context(|| {
+                format!("--device {}: choose auto, cpu, cuda, cuda:N or mps", printable(name))
+            })?;
             ensure!(
                 number < gpus,
                 "libtorch sees {gpus} CUDA devices here; use --device cpu, or ask `cargo xtask doctor` why"

@@ -10,6 +10,7 @@
 //! | `Corpus::load(&args.lab, BLOCK_SIZE)` | a training and a validation text, and the floor of the latter |
 //! | `Rng::new(args.lab.seed)` | the numbers that batches and samples are drawn with |
 //! | `expect_batch(n, b, t)` | a sentence, if a text is too short for a batch |
+//! | `is_finite(&tensor)` | whether a tensor holds numbers alone |
 //! | `expect_finite(&logits)` | the end of the program, in a sentence, if a model writes noise |
 //! | `lab::questions(&args.questions)` | what `--questions` names: fables or HellaSwag, with four endings each |
 //! | `Log::new(&args.lab)` | the progress bar, the aligned lines, `metrics.csv`, the plot |
@@ -47,7 +48,7 @@ mod weights;
 pub use checkpoints::{Checkpoint, CheckpointFlags, Checkpoints, Series, interrupted};
 pub use corpus::{Corpus, expect_batch};
 pub use fables::{self, Question};
-pub use finite::expect_finite;
+pub use finite::{expect_finite, is_finite};
 pub use flags::{Flags, device};
 pub use log::Log;
 pub use memory::free as free_memory;
@@ -62,4 +63,6 @@ pub use shards::{DataFlags, ShardState, ShardWriter, Shards};
 pub use table::{Row, Table, grouped};
 pub use text::{print_sample, printable};
 pub use tokenizer::{END_OF_TEXT, Tokenizer};
-pub use weights::{Gpt2Sizes, Weights, byte_spelling, expect_gpt2_tokens};
+pub use weights::{
+    Gpt2Sizes, Weights, byte_spelling, expect_gpt2_tokens, is_transposed, write_safetensors,
+};

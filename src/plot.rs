@@ -55,7 +55,8 @@ impl Plot {
 
     /// Adds a curve through `points`, in the order given. One without a label is not in the legend.
     pub fn line(&mut self, label: &str, points: Vec<(f64, f64)>) {
-        self.lines.push((label.into(), points));
+        let drawable = |&(x, y): &(f64, f64)| !(x.abs() >= MOST || y.abs() >= MOST);
+        self.lines.push((label.into(), points.into_iter().filter(drawable).collect()));
     }
 
     /// Adds a faint line behind the curves, such as a contour of what they walk on.
@@ -273,7 +274,7 @@ fn text(size: i32) -> TextStyle<'static> {
 
 /// The smallest range over all finite values, widened by `margin` of itself at both ends.
 fn range(values: impl Iterator<Item = f64>, margin: f64) -> Range<f64> {
-    let values = values.filter(|value| value.is_finite());
+    let values = values.filter(|value| value.abs() < MOST);
     let (low, high) =
         values.fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), v| (low.min(v), high.max(v)));
     if low > high {
@@ -282,6 +283,10 @@ fn range(values: impl Iterator<Item = f64>, margin: f64) -> Range<f64> {
     let pad = if high > low { (high - low) * margin } else { 0.5 };
     low - pad..high + pad
 }
+
+/// Numbers from here on are not drawn: a picture over all of them would be infinitely high, and 64 bits have no marks
+/// for them.
+const MOST: f64 = 1e18;
 
 fn drawing(error: impl Display) -> anyhow::Error {
     anyhow!("cannot draw the plot: {error}")
@@ -296,6 +301,14 @@ mod tests {
         let path = folder.path().join("plot.svg");
         save(&path).unwrap();
         std::fs::read_to_string(path).unwrap()
+    }
+
+    #[test]
+    fn a_loss_beyond_all_bounds_is_left_out() {
+        let mut plot = Plot::new("step", "loss");
+        plot.line("val", vec![(0.0, 1.0), (1.0, 1e308), (2.0, -1e308), (3.0, 2.0)]);
+        assert!(plot.ys().start > 0.0 && plot.ys().end < 3.0);
+        assert!(drawn(|path| plot.save(path)).contains("loss"));
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Questions with four endings, as HellaSwag asks them: those of the fables, and those of a file.
 
-use crate::{Question, fables, grouped};
+use crate::{Question, fables, grouped, printable};
 use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
 use serde::Deserialize;
@@ -37,30 +37,35 @@ impl QuestionFlags {
     }
 }
 
-/// The questions that `--questions` names, at most `--num-questions` of them. Those of the fables are about
-/// stories that are in neither text of the corpus but for the first, which begins the validation text.
+/// The questions that `--questions` names, at most `--num-questions` of them.
 ///
 /// # Errors
-/// See [`load`]; and when a file has fewer than `--num-questions`.
+/// See [`named`].
 pub fn questions(flags: &QuestionFlags) -> Result<Vec<Question>> {
-    let n = flags.num_questions.map(|n| n as usize);
-    let mut questions = match flags.questions.as_str() {
+    named(&flags.questions, flags.num_questions.map(|n| n as usize))
+        .with_context(|| format!("--questions {}", printable(&flags.questions)))
+}
+
+/// The first `n` questions of the fables, of `hellaswag` or of a file; of the fables 200, of a file all, where `n` does
+/// not say how many. Those of the fables are about stories that are in neither text of the corpus but for the first,
+/// which begins the validation text.
+///
+/// # Errors
+/// See [`load`]; and when a file has fewer than `n`.
+pub fn named(name: &str, n: Option<usize>) -> Result<Vec<Question>> {
+    let mut questions = match name {
         "fables" => of_the_fables(n.unwrap_or(OF_THE_FABLES)),
         "hellaswag" => load(Path::new(HELLASWAG)).with_context(|| {
             format!(
-                "{HELLASWAG}: fetch it with `cargo run -p data -- hellaswag`, and start steps in the \
+                "{HELLASWAG}: fetch it with `cargo run -p data -- hellaswag`, and start programs in the \
                  repository's folder"
             )
         })?,
-        path => load(Path::new(path)).with_context(|| format!("--questions {path}"))?,
+        path => load(Path::new(path))?,
     };
     let n = n.unwrap_or(questions.len());
-    ensure!(
-        n <= questions.len(),
-        "--num-questions {n}: --questions {} has {}",
-        flags.questions,
-        grouped(questions.len() as i64)
-    );
+    let there = questions.len();
+    ensure!(n <= there, "--num-questions {n}: there are {}", grouped(there as i64));
     questions.truncate(n);
     Ok(questions)
 }
@@ -234,7 +239,7 @@ mod tests {
 
     #[test]
     fn more_than_there_are_cannot_be_asked() {
-        let error = of(LINES, &["--num-questions", "3"]).unwrap_err().to_string();
-        assert!(error.starts_with("--num-questions 3: ") && error.ends_with(" has 2"), "{error}");
+        let error = format!("{:#}", of(LINES, &["--num-questions", "3"]).unwrap_err());
+        assert!(error.ends_with("--num-questions 3: there are 2"), "{error}");
     }
 }

@@ -245,7 +245,7 @@ impl Shards {
         if let Some(at) = tokens.iter().position(|token| token >= n_vocab) {
             bail!(
                 "{}: the token at place {} is {}, and the tokenizer {} has {} tokens: these are shards of another \
-                 vocabulary; name theirs with --tokenizer",
+                 vocabulary; take theirs, or prepare the text again",
                 shown(&shard.path),
                 grouped(start + at as i64),
                 tokens[at],
@@ -353,7 +353,7 @@ impl Vocabulary {
         let other = Self::of(tokenizer);
         ensure!(
             (self.n_vocab, &self.fingerprint) == (other.n_vocab, &other.fingerprint),
-            "its {} tokens are those of the tokenizer {}, not of {} with {}; name the right one with --tokenizer",
+            "its {} tokens are those of the tokenizer {}, not of {} with {}; take the right one, or prepare the text again",
             grouped(self.n_vocab),
             printable(&self.name),
             printable(&other.name),

@@ -2,9 +2,10 @@
 //! index of them, and, beside them, `config.json` and the tokenizer's files.
 
 mod config;
-mod files;
+pub(crate) mod files;
 mod gpt2;
 mod vocabulary;
+mod write;
 
 use crate::finite::is_finite;
 use anyhow::{Context, Result, bail, ensure};
@@ -14,8 +15,10 @@ use safetensors::Dtype;
 use std::path::Path;
 use tch::{Kind, Tensor};
 
-pub use gpt2::Gpt2Sizes;
+pub use gpt2::{Gpt2Sizes, is_transposed};
 pub use vocabulary::{byte_spelling, expect_gpt2_tokens};
+pub(crate) use write::dtype;
+pub use write::write_safetensors;
 
 /// What the names begin with that Hugging Face writes today; the hub's first `gpt2` lacks it.
 const PREFIX: &str = "transformer.";

@@ -295,7 +295,7 @@ fn a_vocabulary_that_is_not_the_checkpoints() {
     let cases: [(&str, &str, &[&str]); 4] = [
         ("fables", TINY, &["--tokenizer fables", "1024", "101"]),
         (&file, ODD, &["--tokenizer", &file, "1024", "67"]),
-        ("gpt2", TINY, &["--weights", "50257", "101"]),
+        ("gpt2", TINY, &[TINY, "50257", "101"]),
         ("fables", ".", &["--tokenizer fables", "1024", "50260"]),
     ];
     for (step, (tokenizer, weights, words)) in tries(GPT2, &cases) {
@@ -334,7 +334,7 @@ fn a_prompt_may_say_where_a_document_begins() {
 #[test]
 fn a_model_that_lacks_the_corpus_tokens() {
     for step in READ_WEIGHTS {
-        Folder::new().refused(step, &["--weights", ODD], &["--weights", "67", "50257"]);
+        Folder::new().refused(step, &["--weights", ODD], &[ODD, "67", "50257"]);
     }
 }
 

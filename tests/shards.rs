@@ -196,7 +196,7 @@ fn shards_of_another_vocabulary_are_refused() {
     let error = Shards::open(folder.path(), "train", &Tokenizer::load("gpt2").unwrap());
     let sentence = format!("{:#}", error.unwrap_err());
     assert!(sentence.contains("those of the tokenizer fables, not of gpt2"), "{sentence}");
-    assert!(sentence.contains("--tokenizer"), "{sentence}");
+    assert!(sentence.contains("take the right one"), "{sentence}");
     // Without dataset.json a token that is not in the vocabulary tells.
     let foreign = folder_with(&npy(&dict("'<u2'", "(4,)"), &[1, 0, 255, 3, 0, 4, 2, 0]));
     let shards = Shards::open(foreign.path(), "train", &tokenizer()).unwrap();

@@ -791,7 +791,7 @@ fn a_vocabulary_smaller_than_gpt2s() {
     }
     for size in [1, 21_128, 50_256] {
         let refused = expect_gpt2_tokens(folder.path(), size);
-        assert_refused(refused, Path::new("--weights"), &[&size.to_string(), "50257"]);
+        assert_refused(refused, folder.path(), &[&size.to_string(), "50257"]);
     }
 }
 

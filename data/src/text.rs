@@ -155,7 +155,7 @@ fn collect(path: &Path, files: &mut Vec<TextFile>) -> Result<()> {
         collect_folder(path, files)?;
         ensure!(
             files.len() > before,
-            "{shown}: there is no text in this folder (files that end in .{})",
+            "{shown}: there is no text in this folder (files that end in .{}); name files of other endings themselves",
             KINDS.join(", .")
         );
         return Ok(());

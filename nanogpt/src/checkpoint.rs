@@ -16,10 +16,7 @@ use crate::{
 use anyhow::{Context, Result, ensure};
 use lab::{Checkpoint, Series, Tokenizer};
 use serde::{Deserialize, Serialize};
-use std::{
-    collections::BTreeMap,
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 use tch::{Device, Tensor};
 
 /// The version of the format.
@@ -37,7 +34,11 @@ pub struct Saved {
     pub best_val_loss: Option<f64>,
     /// Steps that the optimizer has taken: fewer, where float16 has left some out.
     pub optimizer_steps: usize,
+    /// Of a run in float16.
     pub scaler: Option<GradScaler>,
+    /// How many micro-batches the run has trained on, all ranks together; `None` if each step had as many.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub micro_batches: Option<u64>,
     /// Which of torchrun's launches the run is; `None` where another way led to it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub launch: Option<String>,
@@ -47,8 +48,9 @@ impl Saved {
     /// What there is to say after a step.
     pub fn new(model: &GptConfig, step: usize, best_val_loss: Option<f64>) -> Self {
         let model = model.clone();
-        let (version, optimizer_steps, scaler, launch) = (VERSION, step, None, None);
-        Self { version, model, step, best_val_loss, optimizer_steps, scaler, launch }
+        let (version, optimizer_steps) = (VERSION, step);
+        let (scaler, micro_batches, launch) = (None, None, None);
+        Self { version, model, step, best_val_loss, optimizer_steps, scaler, micro_batches, launch }
     }
 
     fn expect_ours(&self) -> Result<()> {
@@ -80,14 +82,15 @@ impl Run {
         }
     }
 
-    /// The best checkpoint; where there is none, the newest.
+    /// The best checkpoint; where there is none that is whole, the newest.
     ///
     /// # Errors
     /// If there is none at all, or none that is whole.
     pub fn for_use(&self) -> Result<Checkpoint<Saved>> {
-        let best = match self.best.newest()? {
-            Some(best) => Some(best),
-            None => self.newest.newest()?,
+        let best = match self.best.newest() {
+            Ok(Some(best)) => Some(best),
+            Ok(None) => self.newest.newest()?,
+            Err(damaged) => Some(self.newest.newest().ok().flatten().ok_or(damaged)?),
         };
         best.with_context(|| {
             format!(
@@ -123,7 +126,7 @@ impl Run {
 /// If it is of another format, or its tensors are not those of its sizes.
 pub fn sizes_of(checkpoint: &Checkpoint<Saved>) -> Result<&GptConfig> {
     checkpoint.content.expect_ours()?;
-    expect_shapes(&checkpoint.content.model, &checkpoint.shapes()?)?;
+    expect_shapes(checkpoint)?;
     Ok(&checkpoint.content.model)
 }
 
@@ -135,22 +138,27 @@ pub fn model_of(checkpoint: &Checkpoint<Saved>, device: Device) -> Result<Gpt> {
     let model = Gpt::new(sizes_of(checkpoint)?, device)?;
     let parameters = model.named_parameters();
     checkpoint.copy_into(&parameters)?;
-    for (name, parameter) in &parameters {
-        ensure!(is_finite(parameter), "its tensor {name} has numbers that are not finite");
-    }
+    expect_finite(&parameters)?;
     Ok(model)
 }
 
 /// That all tensors of these sizes are there, so that a checkpoint from a stranger cannot ask for more memory than its
 /// own file takes.
-fn expect_shapes(config: &GptConfig, shapes: &BTreeMap<String, Vec<i64>>) -> Result<()> {
-    for (name, shape) in config.shapes() {
-        let there = shapes.get(&name).with_context(|| format!("it has no tensor {name}"))?;
-        ensure!(*there == shape, "its tensor {name} is {there:?}, and its sizes say {shape:?}");
+fn expect_shapes(checkpoint: &Checkpoint<Saved>) -> Result<()> {
+    for (name, shape) in checkpoint.content.model.shapes() {
+        let there = checkpoint.shape(&name).with_context(|| format!("it has no tensor {name}"))?;
+        ensure!(there == shape, "its tensor {name} is {there:?}, and its sizes say {shape:?}");
     }
     Ok(())
 }
 
-fn is_finite(tensor: &Tensor) -> bool {
-    tensor.isfinite().all().int64_value(&[]) == 1
+/// That no weight has become infinite or no number at all.
+///
+/// # Errors
+/// Which tensor has such a number.
+pub fn expect_finite(tensors: &[(String, Tensor)]) -> Result<()> {
+    for (name, tensor) in tensors {
+        ensure!(lab::is_finite(tensor), "its tensor {name} has numbers that are not finite");
+    }
+    Ok(())
 }

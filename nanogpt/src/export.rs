@@ -12,19 +12,15 @@ use crate::{
     data::VOCABULARY,
     gpt::{Gpt, GptConfig},
 };
-use anyhow::{Context, Result, ensure};
-use lab::{END_OF_TEXT, Tokenizer, byte_spelling};
+use anyhow::{Result, ensure};
+use lab::{END_OF_TEXT, Tokenizer, byte_spelling, is_transposed, write_safetensors};
 use serde_json::{Map, Value, json};
 use std::{
     collections::{BTreeMap, HashMap},
     fs,
-    io::Write,
     path::{Path, PathBuf},
 };
 use tch::{Device, Kind, Tensor};
-
-/// Matrices that OpenAI's code has as (in, out) and ours as (out, in).
-const TURNED: [&str; 3] = ["c_attn.weight", "c_proj.weight", "c_fc.weight"];
 
 /// What is written, all or nothing.
 const FILES: [&str; 5] =
@@ -76,61 +72,22 @@ fn write_json(path: &Path, value: &Value) -> Result<()> {
     files::write_atomically(path, |file| Ok(serde_json::to_writer_pretty(file, value)?))
 }
 
-/// Writes the weights one by one, so that no second copy of the model takes memory.
+/// Under Hugging Face's names, and of the sizes that it is told of: without the rows that no token has, and with the
+/// biases that the model may lack.
 fn write_weights(model: &Gpt, config: &GptConfig, path: &Path) -> Result<()> {
     let there: BTreeMap<String, Tensor> = model.named_parameters().into_iter().collect();
-    let mut shapes: Vec<(String, Vec<i64>)> = config.shapes().collect();
-    shapes.sort();
-    let header = header(&shapes)?;
-    files::write_atomically(path, |file| {
-        file.write_all(&(header.len() as u64).to_le_bytes())?;
-        file.write_all(&header)?;
-        for (name, shape) in &shapes {
-            write_tensor(file, there.get(name), name, shape)?;
-        }
-        Ok(())
-    })
-}
-
-fn write_tensor(
-    file: &mut dyn Write,
-    tensor: Option<&Tensor>,
-    name: &str,
-    shape: &[i64],
-) -> Result<()> {
-    let cpu = (Kind::Float, Device::Cpu);
-    let tensor = match tensor {
-        Some(tensor) => tensor.detach().narrow(0, 0, shape[0]).to(Device::Cpu).to_kind(Kind::Float),
-        None => Tensor::zeros(shape, cpu), // a bias that the model has not
-    };
-    let tensor = if is_turned(name) { tensor.tr() } else { tensor }.contiguous();
-    let mut bytes = vec![0; 4 * tensor.numel()];
-    tensor.copy_data_u8(&mut bytes, tensor.numel());
-    file.write_all(&bytes).with_context(|| format!("the tensor {name}"))
-}
-
-fn is_turned(name: &str) -> bool {
-    TURNED.iter().any(|end| name.ends_with(end))
-}
-
-/// What stands at the beginning of a safetensors file: of each tensor its type, its shape and where it lies.
-fn header(shapes: &[(String, Vec<i64>)]) -> Result<Vec<u8>> {
-    let mut header = Map::new();
-    header.insert("__metadata__".into(), json!({"format": "pt"})); // transformers wants to know
-    let mut start = 0;
-    for (name, shape) in shapes {
-        let end = start + 4 * shape.iter().product::<i64>();
-        let shape: Vec<i64> = match is_turned(name) {
-            true => shape.iter().rev().copied().collect(),
-            false => shape.clone(),
-        };
-        let entry = json!({"dtype": "F32", "shape": shape, "data_offsets": [start, end]});
-        header.insert(format!("transformer.{name}"), entry);
-        start = end;
-    }
-    let mut header = serde_json::to_vec(&header)?;
-    header.resize(header.len().next_multiple_of(8), b' '); // the numbers begin at a multiple of 8
-    Ok(header)
+    let tensors: Vec<(String, Tensor)> = config
+        .shapes()
+        .map(|(name, shape)| {
+            let tensor = match there.get(&name) {
+                Some(tensor) => tensor.narrow(0, 0, shape[0]),
+                None => Tensor::zeros(shape, (Kind::Float, Device::Cpu)),
+            };
+            let tensor = if is_transposed(&name) { tensor.tr() } else { tensor };
+            (format!("transformer.{name}"), tensor)
+        })
+        .collect();
+    files::write_atomically(path, |file| write_safetensors(file, &tensors))
 }
 
 fn config_json(config: &GptConfig, tokenizer: &Tokenizer) -> Value {

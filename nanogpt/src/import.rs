@@ -2,7 +2,7 @@
 
 use crate::{
     TrainConfig,
-    checkpoint::{Run, Saved},
+    checkpoint::{Run, Saved, expect_finite},
     data::padded,
     gpt::GptConfig,
     pickle::{Pickle, StoredTensor, Value},
@@ -156,10 +156,9 @@ impl TorchCheckpoint {
         for (name, _) in self.model.shapes() {
             let tensor = self.archive.tensor(&self.tensors[&name]);
             let tensor = tensor.with_context(|| format!("its tensor {name}"))?;
-            let is_finite = tensor.isfinite().all().int64_value(&[]) == 1;
-            ensure!(is_finite, "its tensor {name} has numbers that are not finite");
             tensors.push((name, tensor));
         }
+        expect_finite(&tensors)?;
         let toml = toml::to_string(&self.config(folder)?)?;
         files::write_atomically(&folder.join("config.toml"), |file| {
             Ok(file.write_all(toml.as_bytes())?)

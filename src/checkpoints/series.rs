@@ -1,15 +1,21 @@
 //! Checkpoints in a folder: which there are, how one is written and read, and which of them stay.
 
-use crate::text::printable;
-use anyhow::{Context, Result, bail, ensure};
-use safetensors::{SafeTensors, tensor::TensorView};
+use crate::{
+    text::printable,
+    weights::{
+        dtype,
+        files::{Files, Stored},
+        write_safetensors,
+    },
+};
+use anyhow::{Context, Result, ensure};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use std::{
-    collections::BTreeMap,
-    fs, io,
+    fs::{self, File},
+    io::{self, Write},
     path::{Path, PathBuf},
 };
-use tch::{Device, Kind, Tensor};
+use tch::Tensor;
 
 /// A longer JSON file is no checkpoint's, which has a few kB.
 const MOST_JSON: u64 = 16_000_000;
@@ -25,13 +31,13 @@ pub struct Series {
     keep: usize,
 }
 
-/// A checkpoint that has been read and is as it was written.
+/// A checkpoint that is as it was written. Its tensors are still on disk, so that they take memory one at a time.
 pub struct Checkpoint<C> {
     /// The step after which it was saved.
     pub step: usize,
     /// What its JSON says.
     pub content: C,
-    tensors: Vec<u8>,
+    tensors: Files,
 }
 
 /// The file beside the tensors.
@@ -60,22 +66,25 @@ impl Series {
     /// If it cannot be written, say since the disk is full. The one before is whole then.
     ///
     /// # Panics
-    /// If two tensors have one name, or `content` is not written as a JSON object.
+    /// If `content` is not written as a JSON object.
     pub fn save(
         &self,
         step: usize,
         content: &impl Serialize,
         tensors: &[(String, Tensor)],
     ) -> Result<()> {
-        let bytes = serialized(tensors)?;
-        let saved = Saved { bytes: bytes.len() as u64, crc32: crc32fast::hash(&bytes), content };
-        let json = serde_json::to_string_pretty(&saved)? + "\n";
-        if self.has(step, &json) {
+        if self.has(step, content, tensors)? {
             return self.remove_old(step); // a run that went on came by here again
         }
         // What stands here from an earlier try is no checkpoint while its tensors are replaced.
         remove(&self.json(step))?;
-        files::write_atomically(&self.tensors(step), |file| Ok(file.write_all(&bytes)?))?;
+        let mut json = String::new();
+        files::write_atomically(&self.tensors(step), |file| {
+            let mut file = Summed::new(file);
+            write_safetensors(&mut file, tensors)?;
+            json = file.json(content)?;
+            Ok(())
+        })?;
         files::write_atomically(&self.json(step), |file| Ok(file.write_all(json.as_bytes())?))
             // On a full disk the next checkpoint needs the room.
             .inspect_err(|_| fs::remove_file(self.tensors(step)).unwrap_or_default())?;
@@ -83,9 +92,16 @@ impl Series {
     }
 
     /// Whether this very checkpoint is there, whole.
-    fn has(&self, step: usize, json: &str) -> bool {
-        let there = fs::read_to_string(self.json(step));
-        there.is_ok_and(|there| there == json) && self.read::<serde_json::Value>(step).is_ok()
+    fn has(
+        &self,
+        step: usize,
+        content: &impl Serialize,
+        tensors: &[(String, Tensor)],
+    ) -> Result<bool> {
+        let Ok(there) = fs::read_to_string(self.json(step)) else { return Ok(false) };
+        let mut nowhere = Summed::new(io::sink());
+        write_safetensors(&mut nowhere, tensors)?;
+        Ok(there == nowhere.json(content)? && self.read::<serde_json::Value>(step).is_ok())
     }
 
     fn remove_old(&self, newest: usize) -> Result<()> {
@@ -130,14 +146,14 @@ impl Series {
         let path = self.tensors(step);
         let length = fs::metadata(&path).map(|file| file.len());
         let length = length.with_context(|| format!("cannot read {}", path.display()))?;
-        ensure!(length == saved.bytes, "{} is not as it was written", path.display());
-        let tensors = files::read_at_most(&path, length)
-            .with_context(|| format!("cannot read {}", path.display()))?;
-        ensure!(
-            tensors.len() as u64 == saved.bytes && crc32fast::hash(&tensors) == saved.crc32,
-            "{} is not as it was written",
-            path.display()
-        );
+        let damaged = || format!("{} is not as it was written", path.display());
+        ensure!(length == saved.bytes, damaged());
+        // Opened before it is summed up, so that another run cannot replace it in between.
+        let tensors = Files::open(path.clone()).with_context(damaged)?;
+        let mut nowhere = Summed::new(io::sink());
+        let summed = File::open(&path).and_then(|mut file| io::copy(&mut file, &mut nowhere));
+        summed.with_context(|| format!("cannot read {}", path.display()))?;
+        ensure!((nowhere.bytes, nowhere.crc32()) == (saved.bytes, saved.crc32), damaged());
         Ok(Checkpoint { step, content: saved.content, tensors })
     }
 
@@ -176,40 +192,76 @@ impl Series {
 }
 
 impl<C> Checkpoint<C> {
-    /// Writes the saved tensors into those of the same names, all or none. Others that were saved are left alone.
+    /// Reads the saved tensors into those of the same names, if all fit. Others that were saved are left alone.
     ///
     /// # Errors
-    /// Which tensor is missing, or has another shape or dtype.
+    /// Which tensor is missing, or has another shape or dtype: none has been touched then. Or the file cannot be read.
     pub fn copy_into(&self, tensors: &[(String, Tensor)]) -> Result<()> {
-        let saved = SafeTensors::deserialize(&self.tensors)?;
-        let mut read = Vec::new();
         for (name, tensor) in tensors {
-            let view = saved.tensor(name).with_context(|| format!("it has no tensor {name}"))?;
-            let shape: Vec<i64> = view.shape().iter().map(|&n| n as i64).collect();
+            let stored = self.stored(name)?;
+            let (dtype, shape) = (dtype(tensor.kind())?, tensor.size());
             ensure!(
-                shape == tensor.size() && view.dtype() == dtype(tensor.kind())?,
-                "its tensor {name} is {:?} {shape:?}, and this run's {:?} {:?}",
-                view.dtype(),
-                tensor.kind(),
-                tensor.size()
+                stored.shape == shape && stored.dtype == dtype,
+                "its tensor {name} is {:?} {:?}, and this run's {dtype:?} {shape:?}",
+                stored.dtype,
+                stored.shape
             );
-            read.push(Tensor::from_data_size(view.data(), &shape, tensor.kind()));
         }
         let _guard = tch::no_grad_guard();
-        for ((_, tensor), read) in tensors.iter().zip(read) {
+        for (name, tensor) in tensors {
+            let stored = self.stored(name)?;
+            let bytes = self.tensors.read(stored);
+            let bytes =
+                bytes.with_context(|| format!("cannot read {}", self.tensors.of(stored)))?;
+            let read = Tensor::from_data_size(&bytes, &stored.shape, tensor.kind());
             tensor.shallow_clone().copy_(&read);
         }
         Ok(())
     }
 
-    /// The shapes of the saved tensors, by name. They take no memory yet beside the file's bytes.
-    ///
-    /// # Errors
-    /// If the file is no safetensors file.
-    pub fn shapes(&self) -> Result<BTreeMap<String, Vec<i64>>> {
-        let saved = SafeTensors::deserialize(&self.tensors)?;
-        let shape = |shape: &[usize]| shape.iter().map(|&n| n as i64).collect();
-        Ok(saved.tensors().into_iter().map(|(name, view)| (name, shape(view.shape()))).collect())
+    fn stored(&self, name: &str) -> Result<&Stored> {
+        self.tensors.get(name).with_context(|| format!("it has no tensor {name}"))
+    }
+
+    /// The shape of a saved tensor, if there is one of this name. It takes no memory yet.
+    pub fn shape(&self, name: &str) -> Option<&[i64]> {
+        Some(&self.tensors.get(name)?.shape)
+    }
+}
+
+/// What is written, summed up.
+struct Summed<W> {
+    out: W,
+    bytes: u64,
+    crc: crc32fast::Hasher,
+}
+
+impl<W: Write> Summed<W> {
+    fn new(out: W) -> Self {
+        Self { out, bytes: 0, crc: crc32fast::Hasher::new() }
+    }
+
+    fn crc32(&self) -> u32 {
+        self.crc.clone().finalize()
+    }
+
+    /// The file that goes beside what was written.
+    fn json(&self, content: &impl Serialize) -> Result<String> {
+        let saved = Saved { bytes: self.bytes, crc32: self.crc32(), content };
+        Ok(serde_json::to_string_pretty(&saved)? + "\n")
+    }
+}
+
+impl<W: Write> Write for Summed<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let n = self.out.write(bytes)?;
+        self.bytes += n as u64;
+        self.crc.update(&bytes[..n]);
+        Ok(n)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.out.flush()
     }
 }
 
@@ -222,39 +274,11 @@ fn remove(path: &Path) -> Result<()> {
     }
 }
 
-fn dtype(kind: Kind) -> Result<safetensors::Dtype> {
-    Ok(match kind {
-        Kind::Float => safetensors::Dtype::F32,
-        Kind::BFloat16 => safetensors::Dtype::BF16,
-        Kind::Uint8 => safetensors::Dtype::U8,
-        Kind::Int64 => safetensors::Dtype::I64,
-        other => bail!("a tensor of {other:?} cannot be saved"),
-    })
-}
-
-/// Tensors as a safetensors file.
-fn serialized(tensors: &[(String, Tensor)]) -> Result<Vec<u8>> {
-    let mut parts = BTreeMap::new();
-    for (name, tensor) in tensors {
-        let tensor = tensor.detach().to(Device::Cpu).contiguous();
-        let mut bytes = vec![0; tensor.numel() * tensor.kind().elt_size_in_bytes()];
-        tensor.copy_data_u8(&mut bytes, tensor.numel());
-        let shape = tensor.size().iter().map(|&n| n as usize).collect();
-        let is_new = parts.insert(name, (dtype(tensor.kind())?, shape, bytes)).is_none();
-        assert!(is_new, "there are two tensors {name}");
-    }
-    let views = parts.iter().map(|(name, (dtype, shape, bytes))| {
-        let shape: &Vec<usize> = shape;
-        Ok((name, TensorView::new(*dtype, shape.clone(), bytes)?))
-    });
-    let views = views.collect::<Result<Vec<_>>>()?;
-    Ok(safetensors::serialize(views, &None)?)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::Rng;
+    use std::collections::BTreeMap;
 
     #[test]
     fn numbers_come_back_bit_by_bit() {

@@ -1,6 +1,6 @@
 use super::meeting::Place;
 use crate::run;
-use anyhow::{Result, anyhow, bail};
+use anyhow::{Result, anyhow, bail, ensure};
 use serde::{Serialize, de::DeserializeOwned};
 use std::{cell::Cell, time::Duration};
 use tch::{Device, Tensor};
@@ -119,11 +119,15 @@ impl World {
         let key = format!("nanogpt/shared/{}", shared.replace(shared.get() + 1));
         if self.rank == 0 {
             let value = make();
-            store.set(&key, &serde_json::to_string(&value.as_ref().ok())?).map_err(lost)?;
-            return value;
+            if let Ok(value) = &value {
+                store.set(&key, &serde_json::to_string(value)?).map_err(lost)?;
+            }
+            let told = self.any(value.is_err());
+            return value.and_then(|value| told.map(|_| value));
         }
-        let value: Option<T> = serde_json::from_str(&store.get(&key).map_err(lost)?)?;
-        value.ok_or_else(|| anyhow!(run::lost("rank 0 has failed")))
+        // The store waits no longer than ranks do to meet. The group is patient, and notices when rank 0 is gone.
+        ensure!(!self.any(false)?, run::lost("rank 0 has failed"));
+        Ok(serde_json::from_str(&store.get(&key).map_err(lost)?)?)
     }
 
     /// Whether it is so on any rank, the same on all of them.

@@ -55,9 +55,8 @@ impl Weights {
         let _guard = tch::no_grad_guard();
         let parameters: BTreeMap<_, _> = vs.variables().into_iter().collect();
         let view = |(name, parameter): (String, Tensor)| {
-            let is_linear = ["c_attn.weight", "c_proj.weight", "c_fc.weight"];
-            let transposed = is_linear.iter().any(|end| name.ends_with(end));
-            (name, if transposed { parameter.tr() } else { parameter })
+            let view = if is_transposed(&name) { parameter.tr() } else { parameter };
+            (name, view)
         };
         let mut views: Vec<_> = parameters.into_iter().map(view).collect();
         let shapes: Vec<_> = views.iter().map(|(name, view)| (name.clone(), view.size())).collect();
@@ -67,4 +66,9 @@ impl Weights {
         }
         self.expect_tied()
     }
+}
+
+/// Whether the tensor of this name is a matrix that OpenAI's code has as (in, out), and ours as (out, in).
+pub fn is_transposed(name: &str) -> bool {
+    ["c_attn.weight", "c_proj.weight", "c_fc.weight"].iter().any(|end| name.ends_with(end))
 }

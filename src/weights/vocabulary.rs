@@ -22,13 +22,14 @@ const OTHER: &str = "the model was trained with another tokenizer";
 /// folder or a file, their first 50,257 tokens are GPT-2's. Tokens beyond these may be anything.
 ///
 /// # Errors
-/// One sentence that names `--weights` when the vocabulary is too small; the file and the first token
+/// One sentence that names `path` when the vocabulary is too small; the file and the first token
 /// that differs when it is another one; or the file, when it cannot be read.
 pub fn expect_gpt2_tokens(path: &Path, vocab_size: i64) -> Result<()> {
     let needed = END_OF_TEXT + 1;
     ensure!(
         vocab_size >= needed as i64,
-        "--weights: this checkpoint has {vocab_size} tokens, and GPT-2's tokenizer {needed}: {OTHER}; {FETCH}"
+        "{}: this checkpoint has {vocab_size} tokens, and GPT-2's tokenizer {needed}: {OTHER}; {FETCH}",
+        path.display()
     );
     let folder = if path.is_dir() { path } else { path.parent().unwrap_or(Path::new("")) };
     let tokenizers = tokenizers_in(folder)?;
