@@ -8,7 +8,7 @@ use serde_json::Value;
 use std::{fs::File, io::Read, path::Path};
 
 /// Where `cargo run -p data -- hellaswag` puts HellaSwag.
-pub const HELLASWAG: &str = "data/hellaswag/hellaswag_val.jsonl";
+const HELLASWAG: &str = "data/hellaswag/hellaswag_val.jsonl";
 
 /// How many of the fables' questions are asked where nobody says it: an accuracy near a half has a standard
 /// error of 0.035 then.

@@ -1,7 +1,6 @@
 //! Trains a small model on the fables, and lets it write: `cargo run -p nanogpt --example own_model`.
 
-use lab::{Rng, World};
-use nanogpt::{Generator, Sampling, TrainConfig, generate::Writer, source, train};
+use nanogpt::{Generator, Rng, Sampling, TrainConfig, World, generate::Writer, source, train};
 use tch::Device;
 
 fn main() -> anyhow::Result<()> {

@@ -112,6 +112,11 @@ impl<'a> Bench<'a> {
         let (b, t) = (config.batch_size, config.block_size);
         let ids = || Tensor::randint(sizes.vocab_size, [b, t], (Kind::Int64, device));
         let seed = config.seed as u64;
+        if let Some(dataset) = &dataset {
+            let (there, rows) = (dataset.vocab_size(), sizes.vocab_size);
+            let name = dataset.folder.display();
+            ensure!(there <= rows, "{name} has {there} tokens, and the model knows {rows}");
+        }
         let batches = dataset.map(|dataset| Batches::new(dataset.train, seed, b, t, device));
         let batches = batches.transpose()?;
         let (synthetic, scaler) = ((ids(), ids()), GradScaler::new(model.precision));
@@ -136,8 +141,11 @@ impl<'a> Bench<'a> {
             lap[2] += self.lap(&mut clock, self.parts);
         }
         self.scaler.unscale(self.optimizer.parameters());
-        self.optimizer.clip_grad_norm(config.grad_clip);
-        self.optimizer.step(config.schedule().lr(step))?;
+        let grad_norm = self.optimizer.clip_grad_norm(config.grad_clip);
+        match self.scaler.accepts(grad_norm, self.model.precision) {
+            true => self.optimizer.step(config.schedule().lr(step))?,
+            false => self.optimizer.clear_grads()?,
+        }
         lap[3] = self.lap(&mut clock, true);
         Ok(lap)
     }
@@ -157,7 +165,7 @@ impl<'a> Bench<'a> {
 /// no model can be faster. The best of what fits into a second or so.
 pub fn ceiling(precision: Precision, device: Device) -> f64 {
     let n = if device == Device::Cpu { 1024 } else { 8192 };
-    let options = (kind_of(precision), device);
+    let options = (precision.kind(), device);
     let (a, b) = (Tensor::randn([n, n], options), Tensor::randn([n, n], options));
     let begun = Instant::now();
     let mut best = f64::INFINITY;
@@ -180,7 +188,7 @@ pub fn operations(
 ) -> Vec<Operation> {
     let _guard = tch::no_grad_guard();
     let GptConfig { n_layer, n_head, n_embd: c, vocab_size: v, dropout, .. } = *model;
-    let kind = kind_of(precision);
+    let kind = precision.kind();
     let random = |shape: &[i64], kind| Tensor::randn(shape, (kind, device));
     let product = |from: i64, to: i64| {
         let (x, w) = (random(&[b * t, from], kind), random(&[from, to], kind));
@@ -242,15 +250,6 @@ fn wait_for(device: Device) {
     }
 }
 
-/// The kind of numbers that matrix products are given.
-fn kind_of(precision: Precision) -> Kind {
-    match precision {
-        Precision::Float32 | Precision::Tf32 => Kind::Float,
-        Precision::Bfloat16 => Kind::BFloat16,
-        Precision::Float16 => Kind::Half,
-    }
-}
-
 fn milliseconds(duration: Duration) -> f64 {
     duration.as_secs_f64() * 1e3
 }
@@ -261,5 +260,33 @@ fn median(mut values: Vec<f64>) -> f64 {
     match values.len() % 2 {
         1 => values[middle],
         _ => (values[middle - 1] + values[middle]) / 2.0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// After a step that is far too long no loss is finite in float16. Such steps are left out, as in training.
+    #[test]
+    fn a_step_with_an_overflow_is_left_out() {
+        let config = TrainConfig {
+            n_layer: 1,
+            n_head: 1,
+            n_embd: 16,
+            block_size: 8,
+            batch_size: 2,
+            gradient_accumulation_steps: 1,
+            learning_rate: 1e4,
+            decay_lr: false,
+            dtype: "float16".into(),
+            ..TrainConfig::default()
+        };
+        let mut bench = Bench::new(&config, &config.gpt(16), None, false, Device::Cpu).unwrap();
+        for step in 0..3 {
+            bench.step(step).unwrap();
+        }
+        assert!(bench.optimizer.steps() < 3, "no step was left out");
+        assert!(bench.optimizer.parameters().iter().all(lab::is_finite));
     }
 }

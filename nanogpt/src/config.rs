@@ -2,7 +2,7 @@
 
 use crate::{
     gpt::GptConfig,
-    optim::{self, Hidden},
+    optim::{self, OptimizerKind},
     precision::Precision,
     schedule::{Decay, Schedule},
 };
@@ -81,17 +81,17 @@ pub struct TrainConfig {
     /// How many processor cores to use; 0 for all.
     pub threads: i32,
     /// Of the matrices inside the blocks: `adamw` or `muon`.
-    pub optimizer: Hidden,
+    pub optimizer: OptimizerKind,
     /// Muon's learning rate, as a multiple of `learning_rate`.
     pub muon_lr_scale: f64,
     pub muon_momentum: f64,
     /// Turn queries and keys by their places, instead of a table of positions.
     pub rope: bool,
-    /// Let each token add a row for itself and the one before it; for vocabularies of at most 1,024 tokens.
+    /// Let each token add a row for itself and the one before it; for vocabularies of at most 256 tokens.
     pub bigram: bool,
     /// How the learning rate falls: `cosine` or `linear`.
     pub decay: Decay,
-    /// Save every so many steps, beside before each evaluation; 0 for not.
+    /// Save every so many steps, in addition to the save before each evaluation; 0 for not.
     pub save_interval: usize,
     /// How many checkpoints to keep beside the best.
     pub keep: usize,
@@ -151,7 +151,7 @@ impl Default for TrainConfig {
             curve: false,
             seed: 1337,
             threads: 0,
-            optimizer: Hidden::AdamW,
+            optimizer: OptimizerKind::AdamW,
             muon_lr_scale: 20.0,
             muon_momentum: 0.95,
             rope: false,
@@ -215,6 +215,21 @@ impl TrainConfig {
         for (name, value) in at_least_one {
             ensure!(value > 0, "{name} = 0: choose a number from 1 on");
         }
+        // Beside it nothing else limits how many tokens a step has.
+        let most = 1 << 24;
+        ensure!(
+            self.gradient_accumulation_steps <= most,
+            "gradient_accumulation_steps = {}: from 1 to {most}",
+            self.gradient_accumulation_steps
+        );
+        let names = [
+            ("out_dir", &self.out_dir),
+            ("dataset", &self.dataset),
+            ("init_from", &self.init_from),
+        ];
+        for (name, value) in names {
+            ensure!(!value.is_empty(), "{name} is empty: leave it out, or name something");
+        }
         let not_negative = [
             ("learning_rate", self.learning_rate),
             ("weight_decay", self.weight_decay),
@@ -233,13 +248,14 @@ impl TrainConfig {
         {
             ensure!((0.0..1.0).contains(&value), "{name} = {value}: from 0 to below 1");
         }
-        ensure!((1..=1 << 24).contains(&self.batch_size), "batch_size = {}", self.batch_size);
+        let most = (1 << 28) / self.block_size.max(1); // tokens at once: what they take fits into 64 bits
+        let batch_size = self.batch_size;
+        ensure!((1..=most).contains(&batch_size), "batch_size = {batch_size}: from 1 to {most}");
+        // Larger ones would draw what smaller ones do.
+        let seeds = 0..1 << 23;
+        ensure!(seeds.contains(&self.seed), "seed = {}: from 0 to {}", self.seed, seeds.end - 1);
         ensure!((0..=1024).contains(&self.threads), "threads = {}: from 0 to 1024", self.threads);
-        ensure!(
-            ["auto", "float32", "tf32", "bfloat16", "float16"].contains(&self.dtype.as_str()),
-            "dtype = {:?}: choose auto, float32, tf32, bfloat16 or float16",
-            self.dtype
-        );
+        Precision::named(&self.dtype).with_context(|| format!("dtype = {}", self.dtype))?;
         ensure!(
             !self.wandb_log,
             "wandb_log = true: there is no Weights & Biases here; metrics.csv in out_dir has all"
@@ -255,13 +271,7 @@ impl TrainConfig {
 
     /// The precision that `dtype` names; `None` where the device decides.
     pub fn precision(&self) -> Option<Precision> {
-        match self.dtype.as_str() {
-            "float32" => Some(Precision::Float32),
-            "tf32" => Some(Precision::Tf32),
-            "bfloat16" => Some(Precision::Bfloat16),
-            "float16" => Some(Precision::Float16),
-            _ => None,
-        }
+        Precision::named(&self.dtype).ok().flatten()
     }
 
     /// How the learning rate changes.
@@ -307,7 +317,7 @@ fn checked(table: Table) -> Result<Table> {
 fn read(name: &str, text: &str) -> Result<Value> {
     let expected = default_of(name)?;
     if expected.is_str() {
-        return Ok(Value::String(text.into()));
+        return fitted(name, Value::String(text.into()));
     }
     // nanoGPT's are Python's.
     let text = match text {
@@ -315,7 +325,10 @@ fn read(name: &str, text: &str) -> Result<Value> {
         "False" => "false",
         text => text,
     };
-    let value = text.parse::<Value>().ok().with_context(|| wrong(name, &expected, text))?;
+    // .99 is no number in TOML, and 1e-3 one in both.
+    let number = || text.parse().ok().filter(|_| expected.is_float()).map(Value::Float);
+    let value = text.parse::<Value>().ok().or_else(number);
+    let value = value.with_context(|| wrong(name, &expected, text))?;
     fitted(name, value)
 }
 
@@ -337,7 +350,10 @@ fn fitted(name: &str, value: Value) -> Result<Value> {
         Err(_) if value.as_integer().is_some_and(|n| n < 0) => {
             bail!("{name} = {value}: choose a number from 0 on")
         }
-        Err(error) => bail!("{name} = {value}: {}", error.message()),
+        // Its second line names the setting once more.
+        Err(error) => {
+            bail!("{name} = {value}: {}", error.message().lines().next().unwrap_or_default())
+        }
     }
 }
 
@@ -370,6 +386,14 @@ pub fn nearest(name: &str, known: impl IntoIterator<Item = String>) -> Option<St
     Some(nearest)
 }
 
+/// A word of a command as a shell takes it.
+pub fn quoted(word: &str) -> String {
+    match word.chars().all(|c| c.is_alphanumeric() || "_-./:=,@%+".contains(c)) {
+        true => word.into(),
+        false => format!("'{}'", word.replace('\'', r"'\''")),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -397,7 +421,7 @@ mod tests {
             n_layer: 2,
             dropout: 0.0,
             max_iters: 600,
-            optimizer: Hidden::Muon,
+            optimizer: OptimizerKind::Muon,
             learning_rate: 1e-3,
             bias: true,
             out_dir: "7".into(),
@@ -409,6 +433,10 @@ mod tests {
     #[test]
     fn what_is_wrong_is_named() {
         assert!(refused("batchsize = 3", &[]).contains("did you mean batch_size?"));
+        assert!(!refused("", &[("optimizer", "sgd")]).contains('\n'));
+        assert!(refused("", &[("dataset", "")]).contains("dataset is empty"));
+        assert!(refused("gradient_accumulation_steps = 9e14", &[]).contains("from 1 to 16777216"));
+        assert_eq!(loaded("", &[("beta2", ".99")]).unwrap().beta2, 0.99);
         assert!(refused("qqq = 3", &[]).contains("there is no qqq; `nanogpt train --help`"));
         assert!(refused("", &[("n-layer", "3")]).contains("did you mean n_layer?"));
         assert!(refused("n_layer = 'four'", &[]).contains("a whole number"));
@@ -423,6 +451,22 @@ mod tests {
         assert!(refused("learning_rate = nan", &[]).contains("learning_rate"));
         assert!(refused("n_layer = 2\ndropout = 0,1\n", &[]).contains("line 2 is no TOML"));
         assert!(refused("a = [", &[]).contains("line 1 is no TOML"));
+    }
+
+    #[test]
+    fn the_knobs_stand_in_their_order() {
+        let names: Vec<String> =
+            TrainConfig::defaults().into_iter().map(|(name, _)| name).collect();
+        assert_eq!(names[..3], ["out_dir", "eval_interval", "log_interval"]);
+        let at = |name: &str| names.iter().position(|known| known == name).unwrap();
+        assert_eq!(at("tensorboard"), at("compile") + 1); // nanoGPT's, then ours
+        assert_eq!(names.last().unwrap(), "on_write_error");
+    }
+
+    #[test]
+    fn a_shell_takes_a_word_as_one() {
+        assert_eq!(quoted("data/Füchse_1.txt"), "data/Füchse_1.txt");
+        assert_eq!(quoted("it's all"), r"'it'\''s all'");
     }
 
     #[test]

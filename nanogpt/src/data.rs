@@ -1,8 +1,8 @@
 //! Where the tokens come from: a folder of shards, its vocabulary, and random windows of it.
 
-use crate::config::nearest;
+use crate::config::{nearest, quoted};
 use anyhow::{Context, Result, ensure};
-use lab::{Prefetch, Rng, ShardWriter, Shards, Tokenizer, grouped};
+use lab::{Prefetch, Rng, ShardWriter, Shards, Tokenizer, grouped, printable};
 use std::{
     fs,
     path::{Path, PathBuf},
@@ -28,7 +28,8 @@ impl Dataset {
     /// One sentence that says what is missing or damaged, and how to prepare it.
     pub fn open(name: &str) -> Result<Self> {
         let folder = folder_of(name);
-        if name == "fables" && !folder.exists() {
+        // Without this file they are not whole yet: another process may be telling them, and writes the same bytes.
+        if name == "fables" && !folder.join(ShardWriter::DATASET).exists() {
             let tokenizer = Tokenizer::load(name)?;
             let train = Shards::fables(&folder, "train", &tokenizer)?;
             let val = Shards::fables(&folder, "val", &tokenizer)?;
@@ -66,7 +67,8 @@ fn missing(name: &str, folder: &Path) -> String {
     let near = nearest(name, prepared).map(|near| format!("; or did you mean {near}?"));
     let (near, folder) = (near.unwrap_or_default(), folder.display());
     format!(
-        "there is no data set {name} (no folder {folder}): make it with `nanogpt prepare {name}`{near}"
+        "there is no data set {name} (no folder {folder}): make it with `nanogpt prepare {}`{near}",
+        quoted(name)
     )
 }
 
@@ -85,6 +87,13 @@ pub fn tokenizer_of(folder: &Path) -> Result<Tokenizer> {
         return Tokenizer::open(&own);
     }
     let name = Shards::tokenizer_of(folder)?.unwrap_or("gpt2".into());
+    // It may be somebody else's folder, and name a pipe, which never ends.
+    ensure!(
+        ["gpt2", "fables"].contains(&name.as_str()) || Path::new(&name).is_file(),
+        "{} was made with the vocabulary {}, which is not there: prepare it again",
+        folder.display(),
+        printable(&name)
+    );
     Tokenizer::load(&name).with_context(|| format!("the vocabulary of {}", folder.display()))
 }
 

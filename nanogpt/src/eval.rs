@@ -5,7 +5,7 @@ use anyhow::{Context, Result, ensure};
 use lab::{Question, Shards, Tokenizer, grouped};
 use serde::Serialize;
 use std::f64::consts::LN_2;
-use tch::{Kind, Tensor};
+use tch::{Device, Kind, Tensor};
 
 /// So many logits at once at most: 256 MiB.
 const MOST_LOGITS: i64 = 1 << 26;
@@ -73,8 +73,9 @@ pub fn loss(
         let losses = model.losses(&ids.narrow(1, 0, length), &ids.narrow(1, 1, length));
         for (row, &begin) in (0..).zip(&begins) {
             let n = length - seen(begin);
-            let sum = losses.get(row).narrow(0, seen(begin), n).sum(Kind::Double);
-            windows.push((sum.double_value(&[]), n));
+            // On the CPU, for not every device has 64-bit numbers.
+            let losses = losses.get(row).narrow(0, seen(begin), n).to(Device::Cpu);
+            windows.push((losses.sum(Kind::Double).double_value(&[]), n));
             done += n;
         }
         begin += b * stride;
@@ -126,7 +127,8 @@ pub struct Answers {
     pub questions: usize,
     /// The ending whose tokens are likeliest together. It favours short endings.
     pub right_by_sum: usize,
-    /// The ending whose tokens are likeliest on average: what HellaSwag's tables call `acc_norm`.
+    /// The ending whose tokens are likeliest on average: build-nanogpt's `acc_norm`. Most tables divide by the length of
+    /// the ending's text.
     pub right_by_mean: usize,
 }
 
@@ -150,9 +152,10 @@ pub fn answers(
 ) -> Result<Answers> {
     let mut answers = Answers::default();
     for (i, question) in questions.iter().enumerate() {
-        for text in question.endings.iter().chain([&question.ctx]) {
+        let endings = question.endings.iter().map(|ending| as_ending(ending));
+        for text in endings.chain([question.ctx.clone()]) {
             tokenizer
-                .expect_known(text)
+                .expect_known(&text)
                 .with_context(|| format!("question {} cannot be asked", grouped(i as i64 + 1)))?;
         }
         let (tokens, mask) = with_endings(question, tokenizer, model.config.block_size as usize);
@@ -168,6 +171,11 @@ pub fn answers(
     Ok(answers)
 }
 
+/// The text of an ending behind that of the question.
+fn as_ending(ending: &str) -> String {
+    format!(" {ending}")
+}
+
 /// A question's text with each of the four endings: token ids, and 1 where a token is the ending's, 0 elsewhere,
 /// (4, N) each. Shorter rows are filled up with zeros. A text that is too long for the model loses its beginning; an
 /// ending that is too long for it alone, its end.
@@ -177,7 +185,7 @@ pub fn with_endings(
     block_size: usize,
 ) -> (Tensor, Tensor) {
     let of_ending = |ending: &String| {
-        let mut ids = tokenizer.encode(&format!(" {ending}"));
+        let mut ids = tokenizer.encode(&as_ending(ending));
         ids.truncate(block_size);
         ids
     };
@@ -187,7 +195,7 @@ pub fn with_endings(
     // The last token is predicted and not seen, so one more than the model sees has room.
     let ctx = &ctx[(ctx.len() + longest).saturating_sub(block_size + 1)..];
     let n = ctx.len() + longest;
-    let tokens = Tensor::zeros([4, n as i64], (Kind::Int64, tch::Device::Cpu));
+    let tokens = Tensor::zeros([4, n as i64], (Kind::Int64, Device::Cpu));
     let mask = tokens.zeros_like();
     for (row, ending) in (0..).zip(&endings) {
         let whole = [ctx, ending].concat();

@@ -42,7 +42,8 @@ impl Sampling {
     }
 }
 
-/// Writes token after token behind a prompt.
+/// Writes token after token behind a prompt, in the model's precision. In 16 bits the weights are cast for each token,
+/// unless all are drawn in one [`Precision::autocast`](crate::precision::Precision::autocast).
 pub struct Generator<'a> {
     model: &'a Gpt,
     sampling: Sampling,
@@ -93,7 +94,8 @@ impl<'a> Generator<'a> {
             }
             None => {
                 let seen = &self.ids[self.ids.len().saturating_sub(block_size)..];
-                self.model.forward(&row(seen), false).i((0, -1))
+                let forward = || self.model.forward(&row(seen), false);
+                self.model.precision.autocast(device, forward).i((0, -1))
             }
         };
         logits.to_kind(Kind::Float)

@@ -2,7 +2,7 @@
 
 use crate::precision::Precision;
 use anyhow::{Result, ensure};
-use lab::{Gpt2Sizes, Weights};
+use lab::{Gpt2Sizes, Weights, grouped};
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 use tch::{
@@ -13,11 +13,15 @@ use tch::{
 /// Standard deviation of GPT-2's initial weights.
 const INIT_STD: f64 = 0.02;
 
+/// No size of a model is larger.
+const MOST: i64 = 1 << 24;
+
 /// The slowest pair of numbers of a head turns once in 2π times as many places.
 const ROPE_BASE: f64 = 10_000.0;
 
-/// A vocabulary of as many tokens has a million pairs.
-const MOST_BIGRAM_TOKENS: i64 = 1024;
+/// A vocabulary of as many tokens has 65,536 pairs. All rows of their table have a gradient, and AdamW goes through all of
+/// them at each step, also through those of pairs that no batch has.
+const MOST_BIGRAM_TOKENS: i64 = 256;
 
 /// The sizes of a model.
 ///
@@ -42,14 +46,14 @@ pub struct GptConfig {
     pub n_embd: i64,
     /// The share of numbers that training sets to 0 at each dropout: 0 for pretraining, 0.1 and more for small texts.
     pub dropout: f64,
-    /// Whether linear layers and layer norms have a bias, as GPT-2's do. Without it is a little better and faster.
+    /// Whether linear layers and layer norms have a bias, as GPT-2's do.
     pub bias: bool,
     /// Whether queries and keys are turned by an angle that grows with their place, instead of a table of positions.
     /// Then a head sees how far two tokens are from each other, and need not learn it (RoPE: Su and others, 2021).
     #[serde(default)]
     pub rope: bool,
     /// Whether each token adds a row for itself and the one before it: the table of step01, as an embedding. It takes
-    /// V² rows, but no time to speak of.
+    /// V² rows, and each step goes through all of them.
     #[serde(default)]
     pub bigram: bool,
 }
@@ -71,6 +75,13 @@ impl Default for GptConfig {
     }
 }
 
+impl From<Gpt2Sizes> for GptConfig {
+    fn from(sizes: Gpt2Sizes) -> Self {
+        let Gpt2Sizes { block_size, vocab_size, n_layer, n_head, n_embd } = sizes;
+        Self { block_size, vocab_size, n_layer, n_head, n_embd, ..Self::default() }
+    }
+}
+
 impl GptConfig {
     /// Refuses sizes of which no model can be made.
     ///
@@ -85,8 +96,15 @@ impl GptConfig {
             ("n_embd", self.n_embd),
         ];
         for (name, size) in sizes {
-            ensure!((1..=1 << 24).contains(&size), "{name} = {size}: choose a number from 1 on");
+            ensure!((1..=MOST).contains(&size), "{name} = {size}: from 1 to {}", grouped(MOST));
         }
+        // Nobody trains what is a thousand times less, and what is computed with these numbers fits into 64 bits.
+        let [t, v, l, _, c] = sizes.map(|(_, size)| size as f64);
+        let n = (t + v + 12.0 * l * c) * c;
+        ensure!(
+            t * (n + l * c * t) < 1e17,
+            "{n:.1e} parameters and windows of {t} tokens are more than any machine can compute"
+        );
         ensure!(
             self.n_embd % self.n_head == 0,
             "n_embd = {} cannot be shared out among n_head = {} heads: choose a multiple",
@@ -115,13 +133,10 @@ impl GptConfig {
     /// How many parameters the model has; where `non_embedding`, without the tables that are only looked up, of
     /// positions and of pairs, as nanoGPT counts. The token embedding is also the matrix that makes the logits.
     pub fn n_params(&self, non_embedding: bool) -> i64 {
-        let (c, bias) = (self.n_embd, i64::from(self.bias));
-        let layer_norm = c + bias * c;
-        let attention = 3 * c * c + c * c + bias * (3 * c + c);
-        let mlp = 2 * 4 * c * c + bias * (4 * c + c);
-        let block = 2 * layer_norm + attention + mlp;
-        let looked_up = if non_embedding { 0 } else { (self.positions() + self.pairs()) * c };
-        self.vocab_size * c + looked_up + self.n_layer * block + layer_norm
+        let is_counted =
+            |name: &str| !non_embedding || !["wpe.weight", "bigram.weight"].contains(&name);
+        let counted = self.shapes().filter(|(name, _)| is_counted(name));
+        counted.map(|(_, shape)| shape.iter().product::<i64>()).sum()
     }
 
     /// The rows of the table of positions.
@@ -173,7 +188,8 @@ pub struct Gpt {
     /// Holds the parameters, under GPT-2's names.
     pub vs: VarStore,
     pub config: GptConfig,
-    /// Of the matrix products in a loss, and in [`Self::forward`].
+    /// Of the matrix products in [`Self::loss`], [`Self::losses`] and [`Self::forward_cached`]. [`Self::forward`] has no
+    /// autocast of its own.
     pub precision: Precision,
     wte: nn::Embedding,
     wpe: Option<nn::Embedding>,
@@ -235,9 +251,7 @@ impl Gpt {
     /// One sentence that says what is missing there, or is not the plain GPT-2.
     pub fn from_pretrained(path: &Path, dropout: f64, device: Device) -> Result<Self> {
         let weights = Weights::open(path)?;
-        let Gpt2Sizes { block_size, vocab_size, n_layer, n_head, n_embd } = weights.gpt2_sizes()?;
-        let sizes =
-            GptConfig { block_size, vocab_size, n_layer, n_head, n_embd, ..GptConfig::default() };
+        let sizes = GptConfig::from(weights.gpt2_sizes()?);
         let model = Self::new(&GptConfig { dropout, ..sizes }, device)?;
         weights.copy_to(&model.vs)?;
         Ok(model)
@@ -289,22 +303,26 @@ impl Gpt {
         self.lm_head(&x)
     }
 
-    /// The logits of the token after the last: (B, T) ids, which follow those in `cache` → (B, V). Adds them to `cache`.
+    /// The logits of the token after the last: (B, T) ids, which follow those in `cache` → (B, V). Adds them to `cache`. An
+    /// empty one takes a whole text at once; later tokens come one at a time, so T is 1.
     ///
     /// # Panics
-    /// If the cache has no room for them.
+    /// If the cache has no room for them, or T is above 1 and the cache not empty.
     pub fn forward_cached(&self, idx: &Tensor, cache: &mut Cache) -> Tensor {
-        let x = self.trunk(idx, false, Some(cache));
+        let logits = self.precision.autocast(self.vs.device(), || {
+            let x = self.trunk(idx, false, Some(cache));
+            self.lm_head(&x.i((.., -1)))
+        });
         cache.len += idx.size()[1];
         cache.last = idx.narrow(1, -1, 1);
-        self.lm_head(&x.i((.., -1)))
+        logits
     }
 
-    /// A cache for `batch_size` texts at once.
+    /// A cache for `batch_size` texts at once, of numbers of the model's precision, which stays the same while it is used.
     pub fn cache(&self, batch_size: i64) -> Cache {
         let GptConfig { n_head, block_size, n_embd, .. } = self.config;
         let shape = [batch_size, n_head, block_size, n_embd / n_head];
-        let zeros = || Tensor::zeros(shape, (self.wte.ws.kind(), self.vs.device()));
+        let zeros = || Tensor::zeros(shape, (self.precision.kind(), self.vs.device()));
         let last = nothing_before(batch_size, self.vs.device());
         Cache { layers: self.h.iter().map(|_| (zeros(), zeros())).collect(), last, len: 0 }
     }
@@ -356,7 +374,7 @@ impl Gpt {
     }
 
     fn lm_head(&self, x: &Tensor) -> Tensor {
-        x.matmul(&self.wte.ws.tr())
+        x.linear::<&Tensor>(&self.wte.ws, None) // the matrix itself, so that autocast casts it once
     }
 }
 

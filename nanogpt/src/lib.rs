@@ -21,6 +21,7 @@
 //! | [`mod@bench`] | how fast this machine trains, and how fast it could |
 //! | [`scaling`] | what more parameters, or more tokens, would bring |
 
+mod begin;
 pub mod bench;
 pub mod checkpoint;
 pub mod config;
@@ -47,5 +48,7 @@ pub use config::TrainConfig;
 pub use data::Dataset;
 pub use generate::{Generator, Sampling};
 pub use gpt::{Gpt, GptConfig};
+/// What stands in signatures here, so that this crate is all that a program needs beside tch.
+pub use lab::{Checkpoint, Question, Rng, Series, Shards, Tokenizer, World};
 pub use optim::Optimizer;
 pub use train::train;

@@ -1,7 +1,7 @@
 //! The numbers of a run: aligned lines on the screen, `metrics.csv`, and events for TensorBoard.
 
 use crate::{curve, tensorboard::EventFile};
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, anyhow, ensure};
 use files::Records;
 use std::{
     fs,
@@ -20,7 +20,6 @@ const HEADER: &str =
 pub struct Metrics {
     file: Records,
     events: Option<EventFile>,
-    tokens_per_step: i64,
     begun: Instant,
     /// What the run had taken when it was stopped.
     seconds_before: f64,
@@ -32,8 +31,9 @@ pub struct Metrics {
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Row {
     pub step: usize,
-    /// Tokens that the run has trained on, and seconds it has taken. [`Metrics::push`] knows them.
+    /// Tokens that the run has trained on.
     pub tokens: Option<f64>,
+    /// What it has taken: [`Metrics::push`] knows it.
     pub seconds: Option<f64>,
     /// Mean losses of an evaluation, in nats a token.
     pub train_loss: Option<f64>,
@@ -53,16 +53,13 @@ impl Metrics {
     ///
     /// # Errors
     /// If it cannot be written, or what is there is none.
-    pub fn new(
-        folder: &Path,
-        step: usize,
-        tokens_per_step: i64,
-        tensorboard: bool,
-    ) -> Result<Self> {
+    pub fn new(folder: &Path, step: usize, tensorboard: bool) -> Result<Self> {
         let path = folder.join(FILE);
         let mut kept = Vec::new();
         if step > 0 && path.exists() {
-            kept = read(&path)?;
+            kept = read(&path).map_err(|error| {
+                anyhow!("{error:#}; move it away to go on without the rows before")
+            })?;
             // An evaluation is held again where a run goes on.
             kept.retain(|row| row.step < step || row.step == step && row.val_loss.is_none());
         }
@@ -74,7 +71,6 @@ impl Metrics {
         Ok(Self {
             file: Records::open(&path)?,
             events: tensorboard.then(|| EventFile::create(folder, step)).transpose()?,
-            tokens_per_step,
             begun: Instant::now(),
             seconds_before: kept.iter().filter_map(|row| row.seconds).fold(0.0, f64::max),
             evaluations: kept.into_iter().filter(|row| row.val_loss.is_some()).collect(),
@@ -86,11 +82,8 @@ impl Metrics {
     /// # Errors
     /// If it cannot be written, say since the disk is full.
     pub fn push(&mut self, row: &Row) -> Result<()> {
-        let row = Row {
-            tokens: Some((row.step as i64 * self.tokens_per_step) as f64),
-            seconds: Some(self.seconds_before + self.begun.elapsed().as_secs_f64()),
-            ..*row
-        };
+        let row =
+            Row { seconds: Some(self.seconds_before + self.begun.elapsed().as_secs_f64()), ..*row };
         if row.val_loss.is_some() {
             self.evaluations.push(row);
         }

@@ -1,6 +1,6 @@
 //! In which precision a model computes, and what float16 needs beside it.
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use serde::{Deserialize, Serialize};
 use tch::{Device, Kind, Tensor};
 use tch_ext::precision::{Float32Matmul, bf16_is_fast, set_float32_matmul_precision};
@@ -19,11 +19,35 @@ pub enum Precision {
     Float16,
 }
 
-/// From which `n_embd` on bfloat16 was the faster one on a CPU with AMX, in the six models that were tried. With 128,
-/// steps of 768 tokens took 1.3 times as long as in float32, which the book records.
+/// From which `n_embd` on a CPU that is fast at bfloat16 takes it. The book records two models on one with AMX: with 192, a
+/// step of 2,048 tokens took 0.6 times as long as in float32, and with 128, one of 768 tokens 1.3 times.
 pub const WIDE_ENOUGH: i64 = 192;
 
 impl Precision {
+    /// The one that a `dtype` names; `None` for `auto`, where the device decides.
+    ///
+    /// # Errors
+    /// If it is no such name.
+    pub fn named(dtype: &str) -> Result<Option<Self>> {
+        Ok(match dtype {
+            "auto" => None,
+            "float32" => Some(Self::Float32),
+            "tf32" => Some(Self::Tf32),
+            "bfloat16" => Some(Self::Bfloat16),
+            "float16" => Some(Self::Float16),
+            _ => bail!("choose auto, float32, tf32, bfloat16 or float16"),
+        })
+    }
+
+    /// The kind of numbers that matrix products are given.
+    pub fn kind(self) -> Kind {
+        match self {
+            Self::Float32 | Self::Tf32 => Kind::Float,
+            Self::Bfloat16 => Kind::BFloat16,
+            Self::Float16 => Kind::Half,
+        }
+    }
+
     /// The one that is `named`; else bfloat16 where `device` is fast at it and, on a CPU, the model is at least
     /// [`WIDE_ENOUGH`], and float32 where not. Sets at once how float32 itself is multiplied, which is a setting of the
     /// whole process.
@@ -45,12 +69,10 @@ impl Precision {
     /// # Panics
     /// If the device has no such autocast: [`lab::run`] makes a sentence of it.
     pub fn autocast<T>(self, device: Device, forward: impl FnOnce() -> T) -> T {
-        let kind = match self {
-            Self::Float32 | Self::Tf32 => return forward(),
-            Self::Bfloat16 => Kind::BFloat16,
-            Self::Float16 => Kind::Half,
-        };
-        let outcome = tch_ext::autocast(device, kind, forward);
+        if self.kind() == Kind::Float {
+            return forward();
+        }
+        let outcome = tch_ext::autocast(device, self.kind(), forward);
         outcome.unwrap_or_else(|error| panic!("{error}"))
     }
 }
@@ -80,6 +102,9 @@ impl GradScaler {
     }
 
     /// Divides the gradients again.
+    ///
+    /// # Panics
+    /// If it multiplies by more than 1 and a parameter has no gradient.
     pub fn unscale(&self, parameters: &[Tensor]) {
         if self.scale == 1.0 {
             return;

@@ -6,7 +6,7 @@
 //! Huber's loss of the logarithms. Here the sum of squared relative errors is minimized, which is the same as long as
 //! no point is far off: for each pair of exponents the rest is a linear problem, and the exponents are searched.
 
-use crate::{TrainConfig, optim::Hidden, schedule::Decay, train};
+use crate::{TrainConfig, optim::OptimizerKind, schedule::Decay, train};
 use anyhow::{Context, Result, bail, ensure};
 use lab::World;
 use serde::{Deserialize, Serialize};
@@ -88,7 +88,7 @@ pub fn base(dataset: &str) -> TrainConfig {
         beta2: 0.99,
         min_lr: 0.0,
         decay: Decay::Linear,
-        optimizer: Hidden::Muon,
+        optimizer: OptimizerKind::Muon,
         muon_lr_scale: 10.0,
         dtype: "float32".into(),
         tensorboard: false,

@@ -4,31 +4,41 @@
 //! operation for the backward pass. `tests/size.rs` holds it against runs.
 
 use crate::{
+    begin,
+    checkpoint::{Run, sizes_of},
     config::TrainConfig,
     gpt::GptConfig,
-    optim::{Hidden, MOST_TOGETHER},
+    optim::{MOST_TOGETHER, OptimizerKind},
     precision::Precision,
+    source,
 };
+use anyhow::Result;
+use std::path::Path;
 use tch::Device;
 
-/// OpenAI's models: name, `n_layer`, `n_head`, `n_embd`.
-const PRETRAINED: [(&str, i64, i64, i64); 4] = [
-    ("gpt2", 12, 12, 768),
-    ("gpt2-medium", 24, 16, 1024),
-    ("gpt2-large", 36, 20, 1280),
-    ("gpt2-xl", 48, 25, 1600),
-];
-
-/// The model that a run trains: the one of its settings, or the one of OpenAI's that `init_from` names, seeing no
-/// further than `block_size`.
-pub fn model_of(config: &TrainConfig, vocab_size: i64) -> GptConfig {
-    let named = PRETRAINED.iter().find(|(name, ..)| *name == config.init_from);
-    let Some((_, n_layer, n_head, n_embd)) = named.copied() else {
-        return config.gpt(vocab_size);
+/// The model that a run trains, by its settings: of these sizes, or the one that it begins or goes on with, seeing no
+/// further than `block_size`. OpenAI's need not be there.
+///
+/// # Errors
+/// If what it begins with is not there, or damaged.
+pub fn model_of(config: &TrainConfig, vocab_size: i64) -> Result<GptConfig> {
+    let sizes = match config.init_from.as_str() {
+        "scratch" => return Ok(config.gpt(vocab_size)),
+        "resume" | "auto" => return going_on(config, vocab_size),
+        from => source::sizes(from)?,
     };
-    let block_size = config.block_size.min(1024);
-    let sizes = GptConfig { block_size, n_layer, n_head, n_embd, ..GptConfig::default() };
-    GptConfig { vocab_size: 50_257, dropout: config.dropout, ..sizes }
+    let block_size = config.block_size.min(sizes.block_size);
+    Ok(GptConfig { block_size, dropout: config.dropout, ..sizes })
+}
+
+/// Of a run that goes on, if there is something to go on with.
+fn going_on(config: &TrainConfig, vocab_size: i64) -> Result<GptConfig> {
+    let run = Run::new(Path::new(&config.out_dir), 1);
+    let checkpoint = match config.init_from == "resume" {
+        true => Some(begin::newest(&run, config)?),
+        false => run.newest.newest()?,
+    };
+    checkpoint.map_or(Ok(config.gpt(vocab_size)), |checkpoint| sizes_of(&checkpoint).cloned())
 }
 
 /// How many parameters each part has. A block's parts are of one block; those after it are of the whole model.
@@ -113,7 +123,7 @@ pub struct Job {
     pub block_size: i64,
     /// Whether a step has several micro-batches.
     pub accumulates: bool,
-    pub optimizer: Hidden,
+    pub optimizer: OptimizerKind,
     pub precision: Precision,
     /// On the CPU attention with dropout has no kernel of its own, and keeps all its scores.
     pub device: Device,
@@ -156,7 +166,7 @@ pub fn memory(config: &GptConfig, job: &Job) -> Memory {
     let (c, v) = (config.n_embd, config.vocab_size);
     let n = of(&parameters(config), "total");
     let matrices = 12 * c * c; // in a block
-    let is_muon = job.optimizer == Hidden::Muon;
+    let is_muon = job.optimizer == OptimizerKind::Muon;
     let optimizer = 8 * n - if is_muon { 4 * config.n_layer * matrices } else { 0 };
     let (tokens, table) = (job.batch_size * job.block_size, 4 * v * c);
     let kept = Kept::of(config, job);
@@ -253,11 +263,11 @@ impl Kept {
 }
 
 /// Bytes of a checkpoint from which a run goes on: weights and optimizer, in float32.
-pub fn checkpoint_bytes(config: &GptConfig, optimizer: Hidden) -> i64 {
+pub fn checkpoint_bytes(config: &GptConfig, optimizer: OptimizerKind) -> i64 {
     let n = config.n_params(false);
     let spared = match optimizer {
-        Hidden::Muon => 4 * config.n_layer * 12 * config.n_embd * config.n_embd,
-        Hidden::AdamW => 0,
+        OptimizerKind::Muon => 4 * config.n_layer * 12 * config.n_embd * config.n_embd,
+        OptimizerKind::AdamW => 0,
     };
     12 * n - spared
 }

@@ -1,20 +1,29 @@
 //! Where a model comes from: a run of ours, a folder of Hugging Face's, or one of OpenAI's names.
 
 use crate::{
-    checkpoint::{Run, model_of},
+    checkpoint::{Run, model_of, sizes_of},
     data::{Dataset, VOCABULARY},
-    gpt::Gpt,
+    gpt::{Gpt, GptConfig},
 };
 use anyhow::{Context, Result, ensure};
-use lab::{Tokenizer, expect_gpt2_tokens};
+use lab::{Gpt2Sizes, Tokenizer, Weights, expect_gpt2_tokens, grouped};
 use std::{
     fs,
     path::{Path, PathBuf},
 };
 use tch::Device;
 
-/// OpenAI's models, as `cargo run -p data` calls them too.
-pub const PRETRAINED: [&str; 4] = ["gpt2", "gpt2-medium", "gpt2-large", "gpt2-xl"];
+/// OpenAI's models, as `cargo run -p data` calls them too: name, `n_layer`, `n_head`, `n_embd`.
+const PRETRAINED: [(&str, i64, i64, i64); 4] = [
+    ("gpt2", 12, 12, 768),
+    ("gpt2-medium", 24, 16, 1024),
+    ("gpt2-large", 36, 20, 1280),
+    ("gpt2-xl", 48, 25, 1600),
+];
+
+fn is_pretrained(from: &str) -> bool {
+    PRETRAINED.iter().any(|(name, ..)| *name == from)
+}
 
 /// The model and the vocabulary that `from` names: `gpt2` and its larger sisters (in the folder `data`), the folder of a
 /// run, or a folder or file of Hugging Face's.
@@ -22,12 +31,7 @@ pub const PRETRAINED: [&str; 4] = ["gpt2", "gpt2-medium", "gpt2-large", "gpt2-xl
 /// # Errors
 /// One sentence that says what is missing or damaged.
 pub fn open(from: &str, device: Device) -> Result<(Gpt, Tokenizer)> {
-    let path = match PRETRAINED.contains(&from) {
-        true => Path::new("data").join(from),
-        // nanoGPT's names of the larger ones are the same.
-        false => PathBuf::from(from),
-    };
-    ensure!(path.exists(), "{}", missing(from, &path));
+    let path = path_of(from)?;
     if is_run(&path) {
         let run = Run::new(&path, 1);
         let checkpoint = run.for_use()?;
@@ -38,10 +42,9 @@ pub fn open(from: &str, device: Device) -> Result<(Gpt, Tokenizer)> {
         expect_room(&model, &tokenizer)?;
         return Ok((model, tokenizer));
     }
-    let runs = runs_in(&path);
-    ensure!(runs.is_empty(), "{from} is not a run; name one that is in it: {}", shortened(&runs));
     let model = Gpt::from_pretrained(&path, 0.0, device)?;
-    let own = path.join(VOCABULARY); // a folder that `export` has written has it
+    let folder = if path.is_dir() { path.as_path() } else { path.parent().unwrap_or(&path) };
+    let own = folder.join(VOCABULARY); // a folder that `export` has written has it
     let tokenizer = match own.is_file() {
         true => Tokenizer::open(&own)?,
         false => {
@@ -53,9 +56,42 @@ pub fn open(from: &str, device: Device) -> Result<(Gpt, Tokenizer)> {
     Ok((model, tokenizer))
 }
 
+/// The sizes of the model that `from` names, which is not read whole; OpenAI's need not be there.
+///
+/// # Errors
+/// As [`open`].
+pub fn sizes(from: &str) -> Result<GptConfig> {
+    if let Some((_, n_layer, n_head, n_embd)) = PRETRAINED.into_iter().find(|of| of.0 == from) {
+        let (block_size, vocab_size) = (1024, 50_257);
+        let sizes = Gpt2Sizes { block_size, vocab_size, n_layer, n_head, n_embd };
+        return Ok(GptConfig::from(sizes));
+    }
+    let path = path_of(from)?;
+    match is_run(&path) {
+        true => sizes_of(&Run::new(&path, 1).for_use()?).cloned(),
+        false => Ok(GptConfig::from(Weights::open(&path)?.gpt2_sizes()?)),
+    }
+}
+
+/// Where the model lies that `from` names.
+fn path_of(from: &str) -> Result<PathBuf> {
+    let path = match is_pretrained(from) {
+        true => Path::new("data").join(from),
+        false => PathBuf::from(from),
+    };
+    ensure!(path.exists(), "{}", missing(from, &path));
+    let runs = if is_run(&path) { Vec::new() } else { runs_in(&path) };
+    ensure!(runs.is_empty(), "{from} is not a run; name one that is in it: {}", shortened(&runs));
+    ensure!(
+        path.is_dir() || !path.with_extension("json").is_file(),
+        "{from} is part of a checkpoint: name the folder of its run"
+    );
+    Ok(path)
+}
+
 /// Whether a folder is the `out_dir` of a run.
 pub fn is_run(folder: &Path) -> bool {
-    ["best", "checkpoints"].iter().any(|name| folder.join(name).is_dir())
+    ["best", "checkpoints", "config.toml"].iter().any(|name| folder.join(name).exists())
 }
 
 /// The runs in a folder, by their paths.
@@ -82,12 +118,17 @@ fn shortened(runs: &[String]) -> String {
 pub fn expect_same(from: &str, tokenizer: &Tokenizer, dataset: &Dataset) -> Result<()> {
     ensure!(
         tokenizer.fingerprint() == dataset.tokenizer.fingerprint(),
-        "{from} reads with the vocabulary {}, and {} was prepared with {}: prepare it with the model's",
-        tokenizer.name(),
+        "{from} reads with another vocabulary ({}) than {} was prepared with ({}): prepare it with the model's, by \
+         --vocab",
+        described(tokenizer),
         dataset.folder.display(),
-        dataset.tokenizer.name()
+        described(&dataset.tokenizer)
     );
     Ok(())
+}
+
+fn described(tokenizer: &Tokenizer) -> String {
+    format!("{}, {} tokens", tokenizer.name(), grouped(tokenizer.n_vocab()))
 }
 
 /// That a model has a row for each token.
@@ -103,7 +144,7 @@ pub fn expect_room(model: &Gpt, tokenizer: &Tokenizer) -> Result<()> {
 }
 
 fn missing(from: &str, path: &Path) -> String {
-    match PRETRAINED.contains(&from) {
+    match is_pretrained(from) {
         true => format!(
             "{} is not there: fetch it with `cargo run -p data -- {from}` in the repository, or name a folder that has \
              it",
@@ -111,7 +152,7 @@ fn missing(from: &str, path: &Path) -> String {
         ),
         false => format!(
             "there is no {from}: name the folder of a run, a folder of Hugging Face's, or one of {}",
-            PRETRAINED.join(", ")
+            PRETRAINED.map(|(name, ..)| name).join(", ")
         ),
     }
 }

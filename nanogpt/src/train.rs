@@ -1,22 +1,23 @@
 //! The loop: nanoGPT's train.py, with ranks, and with checkpoints from which a run goes on exactly.
 
 use crate::{
-    checkpoint::{Run, Saved, sizes_of},
+    begin::{expect_own_vocabulary, first_model, goes_on, launch, newest, sizes_to_begin_with},
+    checkpoint::{Run, Saved, expect_finite},
     config::{OnWriteError, TrainConfig},
     data::{Batches, Dataset},
-    gpt::{Gpt, GptConfig},
+    gpt::Gpt,
     metrics::{Metrics, Row, said},
     optim::Optimizer,
     precision::{GradScaler, Precision},
-    source,
 };
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Error, Result, anyhow, bail, ensure};
 use lab::{Reducer, World, grouped, printable};
 use std::{
-    env, fs,
+    fs::{self, File, TryLockError},
     io::{self, ErrorKind, Write},
     path::Path,
-    time::Instant,
+    thread,
+    time::{Duration, Instant},
 };
 use tch::{Device, Tensor};
 use tch_ext::random;
@@ -53,9 +54,13 @@ struct Trainer<'a> {
     scaler: GradScaler,
     train: Batches,
     /// What an evaluation reads of each split.
-    exams: [Batches; 2],
+    eval_batches: [Batches; 2],
     metrics: Option<Metrics>,
+    /// Keeps other runs out of `out_dir` for as long as this one is there.
+    lock: Option<File>,
     step: usize,
+    /// How many micro-batches all ranks together have trained on.
+    micro_batches: u64,
     best_val_loss: Option<f64>,
 }
 
@@ -69,9 +74,11 @@ impl<'a> Trainer<'a> {
         );
         world.agree(&format!("{config:?}"))?;
         let out = Path::new(&config.out_dir);
+        world.share(|| Dataset::open(&config.dataset).map(drop))?; // one tells the fables
         let dataset = Dataset::open(&config.dataset)?;
         let run = Run::new(out, config.keep);
         tch::manual_seed(config.seed + world.rank); // each rank drops out other numbers
+        world.share(|| expect_own_vocabulary(config, &run, &dataset))?;
         let sizes = world.share(|| sizes_to_begin_with(config, &run, &dataset))?;
         let model = first_model(config, &sizes, &dataset, device)?;
         let named = model.named_parameters();
@@ -86,9 +93,11 @@ impl<'a> Trainer<'a> {
             reducer: world.reducer(&parameters)?,
             scaler: GradScaler::new(model.precision),
             train: batches(&dataset.train, seed)?,
-            exams: [batches(&dataset.train, seed + 1)?, batches(&dataset.val, seed + 2)?],
+            eval_batches: [batches(&dataset.train, seed + 1)?, batches(&dataset.val, seed + 2)?],
             metrics: None,
+            lock: None,
             step: 0,
+            micro_batches: 0,
             best_val_loss: None,
             run,
             model,
@@ -109,6 +118,7 @@ impl<'a> Trainer<'a> {
         }
         fs::create_dir_all(out)
             .with_context(|| format!("cannot make the folder {}", out.display()))?;
+        self.lock = lock(out)?;
         if self.step == 0 {
             for series in [&self.run.newest, &self.run.best] {
                 ensure!(
@@ -123,9 +133,10 @@ impl<'a> Trainer<'a> {
         files::write_atomically(&out.join("config.toml"), |file| {
             Ok(file.write_all(toml.as_bytes())?)
         })?;
-        self.run.keep_vocabulary(&dataset.tokenizer)?;
-        let tokens = self.tokens_per_step();
-        self.metrics = Some(Metrics::new(out, self.step, tokens, self.config.tensorboard)?);
+        if self.step == 0 {
+            self.run.keep_vocabulary(&dataset.tokenizer)?;
+        }
+        self.metrics = Some(Metrics::new(out, self.step, self.config.tensorboard)?);
         Ok(())
     }
 
@@ -165,8 +176,7 @@ impl<'a> Trainer<'a> {
             let is_last = self.step >= config.max_iters || config.eval_only;
             if is_last || self.step.is_multiple_of(config.eval_interval) {
                 if self.step > first {
-                    let saved = self.save(); // before an evaluation, which may run out of memory
-                    if is_last { saved? } else { self.bear(saved)? }
+                    self.save(is_last)?; // before an evaluation, which may run out of memory
                 }
                 report = Some(self.evaluate(is_last)?);
             }
@@ -175,23 +185,28 @@ impl<'a> Trainer<'a> {
             }
             self.take_step(start, first)?;
             let is_interrupted = self.world.any(lab::interrupted())?;
+            if is_interrupted || self.is_saving_due() {
+                self.save(is_interrupted)?;
+            }
             if is_interrupted {
-                self.save()?;
-                bail!(
-                    "stopped after step {}; the same command with --init_from resume goes on",
-                    self.step
-                );
+                return Err(self.stopped());
             }
-            if self.is_saving_due() {
-                let saved = self.save();
-                self.bear(saved)?;
-            }
+        }
+    }
+
+    fn stopped(&self) -> Error {
+        match self.config.eval_only || self.step == 0 {
+            true => anyhow!("stopped before anything was done"),
+            false => anyhow!(
+                "stopped after step {}; the same command with --init_from resume goes on",
+                self.step
+            ),
         }
     }
 
     /// Says what could not be written, where the settings let the run go on without it. A reader that has left is told
     /// no more.
-    fn bear(&self, written: Result<()>) -> Result<()> {
+    fn or_go_on(&self, written: Result<()>) -> Result<()> {
         let Err(error) = written else { return Ok(()) };
         let cause = error.downcast_ref::<io::Error>().map(io::Error::kind);
         if self.config.on_write_error == OnWriteError::Stop || cause == Some(ErrorKind::BrokenPipe)
@@ -205,7 +220,7 @@ impl<'a> Trainer<'a> {
     }
 
     fn say(&self, line: &str) -> Result<()> {
-        self.bear(writeln!(io::stdout(), "{line}").context("failed printing to stdout"))
+        self.or_go_on(writeln!(io::stdout(), "{line}").context("failed printing to stdout"))
     }
 
     /// Whether `save_interval` wants a checkpoint now, and no evaluation will write one.
@@ -220,20 +235,25 @@ impl<'a> Trainer<'a> {
         let begun = Instant::now();
         let lr = config.schedule().lr(self.step);
         let loss = self.accumulate_grads()?;
+        let loss = self.world.mean(loss)?;
         self.scaler.unscale(self.optimizer.parameters());
         let grad_norm = self.optimizer.clip_grad_norm(config.grad_clip);
-        match self.scaler.accepts(grad_norm, self.model.precision) {
+        let is_accepted = self.scaler.accepts(grad_norm, self.model.precision);
+        // Where float16 has made a gradient too large, the step is left out.
+        let norm = if is_accepted { grad_norm } else { 0.0 };
+        for (what, number) in [("loss", loss), ("norm of the gradient", norm)] {
+            ensure!(
+                number.is_finite(),
+                "step {}: the {what} is {number}, so the run ends here. The usual causes: a learning rate that is too \
+                 high, no clipping of the gradient, or weights that were not finite to begin with",
+                self.step + 1
+            );
+        }
+        match is_accepted {
             true => self.optimizer.step(lr)?,
             false => self.optimizer.clear_grads()?,
         }
         self.step += 1;
-        let loss = self.world.mean(loss)?;
-        ensure!(
-            loss.is_finite(),
-            "step {}: the loss is {loss}, so the run ends here. The usual causes: a learning rate that is too high, \
-             no clipping of the gradient, or weights that were not finite to begin with",
-            self.step
-        );
         if !self.step.is_multiple_of(config.log_interval) {
             return Ok(());
         }
@@ -249,13 +269,12 @@ impl<'a> Trainer<'a> {
             said(left)
         ))?;
         self.push(&Row {
-            step: self.step,
             loss: Some(loss),
             lr: Some(lr),
             grad_norm: Some(grad_norm),
             ms: Some(seconds * 1e3),
             tokens_per_second: Some(tokens_per_second),
-            ..Row::default()
+            ..self.row()
         })
     }
 
@@ -264,7 +283,7 @@ impl<'a> Trainer<'a> {
         let (rank, ranks) = (self.world.rank as u64, self.world.size as u64);
         let all = self.config.gradient_accumulation_steps as u64;
         let mine = all / ranks;
-        let first = self.step as u64 * all + rank; // so that n ranks read what one would
+        let first = self.micro_batches + rank; // so that n ranks read what one would
         let mut losses = Vec::new();
         for i in 0..mine {
             let number = first + i * ranks;
@@ -277,6 +296,7 @@ impl<'a> Trainer<'a> {
             self.scaler.scaled(&loss).backward();
             losses.push(loss.detach());
         }
+        self.micro_batches += all;
         Ok(Tensor::stack(&losses, 0).sum(tch::Kind::Float).double_value(&[]))
     }
 
@@ -286,20 +306,32 @@ impl<'a> Trainer<'a> {
         let _guard = tch::no_grad_guard();
         let (rank, ranks) = (self.world.rank as u64, self.world.size as u64);
         let mut means = [0.0; 2];
-        for (mean, batches) in means.iter_mut().zip(&mut self.exams) {
+        for (mean, batches) in means.iter_mut().zip(&mut self.eval_batches) {
             let mut losses = Vec::new();
             for number in (rank..self.config.eval_iters as u64).step_by(ranks as usize) {
+                if lab::interrupted() {
+                    break; // the others come to their ends
+                }
                 let (x, y) = batches.get(number, number + ranks)?;
                 losses.push(self.model.loss(&x, &y, false).double_value(&[]));
+            }
+            if self.world.any(lab::interrupted())? {
+                return Err(self.stopped());
             }
             let losses = self.world.gather(&losses)?;
             *mean = losses.iter().sum::<f64>() / losses.len() as f64;
         }
         let [train_loss, val_loss] = means;
         self.say(&format!("step {:>6} | train {train_loss:.4} | val {val_loss:.4}", self.step))?;
-        ensure!(val_loss.is_finite(), "step {}: the validation loss is {val_loss}", self.step);
-        let row = Row { step: self.step, ..Row::default() };
-        self.push(&Row { train_loss: Some(train_loss), val_loss: Some(val_loss), ..row })?;
+        ensure!(
+            val_loss.is_finite(),
+            "step {}: the validation loss is {val_loss}, so these weights are of no use; to go on from an earlier \
+             checkpoint, if there is one, remove {}",
+            self.step,
+            self.run.newest.tensors(self.step).display()
+        );
+        let (train, val) = (Some(train_loss), Some(val_loss));
+        self.push(&Row { train_loss: train, val_loss: val, ..self.row() })?;
         if let (true, Some(metrics)) = (self.config.curve, &self.metrics) {
             metrics.draw();
         }
@@ -311,22 +343,32 @@ impl<'a> Trainer<'a> {
             && !self.config.eval_only
             && (is_best || self.config.always_save_checkpoint)
         {
-            let saved = self.save_best();
-            if is_last { saved? } else { self.bear(saved)? }
+            self.or_go_on_unless(is_last, self.save_best())?;
         }
         let best_val_loss = self.best_val_loss.unwrap_or(val_loss);
         Ok(Report { step: self.step, train_loss, val_loss, best_val_loss })
     }
 
+    /// How far the run has come.
+    fn row(&self) -> Row {
+        let tokens = self.micro_batches as i64 * self.config.batch_size * self.config.block_size;
+        Row { step: self.step, tokens: Some(tokens as f64), ..Row::default() }
+    }
+
     fn push(&mut self, row: &Row) -> Result<()> {
         let pushed = self.metrics.as_mut().map_or(Ok(()), |metrics| metrics.push(row));
-        self.bear(pushed)
+        self.or_go_on(pushed)
     }
 
     fn saved(&self) -> Saved {
-        let saved = Saved::new(&self.model.config, self.step, self.best_val_loss);
-        let (optimizer_steps, scaler) = (self.optimizer.steps(), Some(self.scaler));
-        Saved { optimizer_steps, scaler, launch: launch(), ..saved }
+        let is_scaled = self.model.precision == Precision::Float16;
+        Saved {
+            optimizer_steps: self.optimizer.steps(),
+            micro_batches: Some(self.micro_batches),
+            scaler: is_scaled.then_some(self.scaler),
+            launch: launch(),
+            ..Saved::new(&self.model.config, self.step, self.best_val_loss)
+        }
     }
 
     /// Everything that the next step depends on, by name. Only the random numbers' state, (ranks, bytes), is a copy.
@@ -338,13 +380,20 @@ impl<'a> Trainer<'a> {
         Ok(tensors)
     }
 
-    fn save(&self) -> Result<()> {
+    /// Where it must be, it is an error if there is no room, whatever the settings say.
+    fn save(&self, must_be: bool) -> Result<()> {
         let tensors = self.tensors()?; // all ranks have a part in it
         if !lab::speaks() {
             return Ok(());
         }
+        let context = || format!("step {} could not be saved; {}", self.step, self.way_out());
+        expect_finite(&self.model.named_parameters()).with_context(context)?;
         let saved = self.run.newest.save(self.step, &self.saved(), &tensors);
-        saved.with_context(|| format!("step {} could not be saved; {}", self.step, self.way_out()))
+        self.or_go_on_unless(must_be, saved.with_context(context))
+    }
+
+    fn or_go_on_unless(&self, must_be: bool, written: Result<()>) -> Result<()> {
+        if must_be { written } else { self.or_go_on(written) }
     }
 
     fn way_out(&self) -> String {
@@ -369,9 +418,13 @@ impl<'a> Trainer<'a> {
 
     /// Puts back what the newest checkpoint holds, on all ranks what rank 0 reads.
     fn resume(&mut self) -> Result<()> {
-        let tensors = self.tensors()?;
-        let saved = self.world.share(|| {
+        let mut tensors = self.tensors()?;
+        let (saved, goes_on_exactly) = self.world.share(|| {
             let checkpoint = newest(&self.run, self.config)?;
+            // With another number of ranks, or on another device, there are other random numbers to go on with.
+            let random = tensors.last().expect("the random numbers' state").1.size();
+            let goes_on_exactly = checkpoint.shape("random") == Some(&random);
+            let tensors = &tensors[..tensors.len() - usize::from(!goes_on_exactly)];
             let (there, here) = (&checkpoint.content.model, &self.model.config);
             ensure!(
                 there == here,
@@ -380,107 +433,49 @@ impl<'a> Trainer<'a> {
                 self.config.out_dir,
                 lab::differences(&format!("{here:?}"), &format!("{there:?}"))
             );
-            checkpoint.copy_into(&tensors).with_context(|| {
-                format!(
-                    "{} (a run goes on with the optimizer and the number of ranks that it had)",
-                    self.run.newest.tensors(checkpoint.step).display()
-                )
+            let path = self.run.newest.tensors(checkpoint.step);
+            checkpoint.copy_into(tensors).with_context(|| {
+                format!("{} (a run goes on with the optimizer that it had)", path.display())
             })?;
-            Ok(checkpoint.content)
+            expect_finite(tensors).with_context(|| path.display().to_string())?;
+            Ok((checkpoint.content, goes_on_exactly))
         })?;
-        let tensors: Vec<Tensor> = tensors.into_iter().map(|(_, tensor)| tensor).collect();
-        self.world.broadcast(&tensors)?;
-        let random = tensors.last().expect("the random numbers' state").get(self.world.rank);
-        random::set_state(self.device, &random)?;
-        self.optimizer.set_steps(saved.optimizer_steps);
-        self.scaler = saved.scaler.unwrap_or(self.scaler);
-        (self.step, self.best_val_loss) = (saved.step, saved.best_val_loss);
-        self.say(&format!("goes on after step {}", self.step))
-    }
-}
-
-/// Whether a run is one that was stopped, by the checkpoints that this rank sees.
-fn goes_on(config: &TrainConfig, run: &Run) -> Result<bool> {
-    match config.init_from.as_str() {
-        "resume" => Ok(true),
-        "auto" => Ok(!run.newest.steps()?.is_empty()),
-        _ => is_restarted(run),
-    }
-}
-
-/// Whether torchrun has started its ranks anew, as it does with the same flags when one has died, and the checkpoints are
-/// those of its launch: what it was refused to begin the first time it is not to go on with the second.
-fn is_restarted(run: &Run) -> Result<bool> {
-    let restarts: usize = variable("TORCHELASTIC_RESTART_COUNT").parse().unwrap_or(0);
-    let (true, Some(launch)) = (restarts > 0, launch()) else { return Ok(false) };
-    let newest = run.newest.newest::<Saved>()?;
-    Ok(newest.is_some_and(|newest| newest.content.launch == Some(launch)))
-}
-
-/// What torchrun calls its launch; `None` without torchrun. Its folder of logs is one launch's alone, the name that the
-/// user gives with `--rdzv-id` need not be.
-fn launch() -> Option<String> {
-    let log = variable("TORCHELASTIC_ERROR_FILE");
-    let folder = log.split_once("/attempt_").map(|(folder, _)| folder.to_string());
-    folder.or(Some(variable("TORCHELASTIC_RUN_ID"))).filter(|launch| !launch.is_empty())
-}
-
-fn variable(name: &str) -> String {
-    env::var(name).unwrap_or_default()
-}
-
-/// The checkpoint with which a run goes on.
-fn newest(run: &Run, config: &TrainConfig) -> Result<lab::Checkpoint<Saved>> {
-    run.newest.newest()?.with_context(|| {
-        format!(
-            "init_from = resume: there is no checkpoint in {}; begin with --init_from scratch",
-            config.out_dir
-        )
-    })
-}
-
-/// The sizes that the settings say; of a run that goes on with the settings of its beginning, those of its checkpoint:
-/// one that began with somebody's model has that model's, which its settings need not name.
-fn sizes_to_begin_with(config: &TrainConfig, run: &Run, dataset: &Dataset) -> Result<GptConfig> {
-    let said = config.gpt(dataset.vocab_size());
-    let settings = Path::new(&config.out_dir).join("config.toml");
-    if !["resume", "auto"].contains(&config.init_from.as_str()) || !settings.is_file() {
-        return Ok(said);
-    }
-    let first = TrainConfig::load(Some(&settings), &[])?;
-    let newest = run.newest.newest::<Saved>()?;
-    Ok(match newest.filter(|_| first.gpt(dataset.vocab_size()) == said) {
-        Some(checkpoint) => sizes_of(&checkpoint)?.clone(),
-        None => said,
-    })
-}
-
-/// The model to begin with. One that goes on gets its weights later.
-fn first_model(
-    config: &TrainConfig,
-    sizes: &GptConfig,
-    dataset: &Dataset,
-    device: Device,
-) -> Result<Gpt> {
-    let mut model = match config.init_from.as_str() {
-        "scratch" | "resume" | "auto" => Gpt::new(sizes, device)?,
-        from => {
-            let (mut model, tokenizer) = source::open(from, device)?;
-            source::expect_same(from, &tokenizer, dataset)?;
-            model.set_dropout(config.dropout);
-            match config.block_size < model.config.block_size {
-                true => model.crop_block_size(config.block_size)?,
-                false => model,
-            }
+        let (_, random) = tensors.pop().expect("the random numbers' state");
+        let mut tensors: Vec<Tensor> = tensors.into_iter().map(|(_, tensor)| tensor).collect();
+        if goes_on_exactly {
+            tensors.push(random.shallow_clone());
         }
-    };
-    ensure!(
-        config.block_size <= model.config.block_size,
-        "block_size = {}: {} sees {} tokens",
-        config.block_size,
-        config.init_from,
-        model.config.block_size
-    );
-    model.precision = Precision::choose(config.precision(), model.config.n_embd, device)?;
-    Ok(model)
+        self.world.broadcast(&tensors)?;
+        match goes_on_exactly {
+            true => random::set_state(self.device, &random.get(self.world.rank))?,
+            false => tch::manual_seed(self.config.seed + self.world.rank + saved.step as i64),
+        }
+        self.optimizer.set_steps(saved.optimizer_steps);
+        if self.model.precision == Precision::Float16 {
+            self.scaler = saved.scaler.unwrap_or(self.scaler);
+        }
+        let before = self.config.gradient_accumulation_steps * saved.step;
+        self.micro_batches = saved.micro_batches.unwrap_or(before as u64);
+        (self.step, self.best_val_loss) = (saved.step, saved.best_val_loss);
+        let otherwise = match goes_on_exactly {
+            true => "",
+            false => ", on other ranks or another device than before: its last bits will differ",
+        };
+        self.say(&format!("goes on after step {}{otherwise}", self.step))
+    }
+}
+
+/// Locks a run's folder, where the system can lock a folder. A run that was killed a moment ago may not be gone yet.
+///
+/// # Errors
+/// If another run has it.
+fn lock(out: &Path) -> Result<Option<File>> {
+    let Ok(folder) = File::open(out) else { return Ok(None) };
+    for _ in 0..20 {
+        match folder.try_lock() {
+            Err(TryLockError::WouldBlock) => thread::sleep(Duration::from_millis(100)),
+            _ => return Ok(Some(folder)),
+        }
+    }
+    bail!("another run writes into {}: wait for it, or choose another folder", out.display())
 }

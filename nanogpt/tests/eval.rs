@@ -142,21 +142,36 @@ fn the_two_rules_are_counted_apart() {
         endings: endings.map(String::from),
         label,
     };
-    // Over 8 tokens long, of which the model sees the end.
-    let endings = ["b", "aaaaaaa", "abcdefghabcdefgh", "d"];
-    let questions: Vec<Question> =
-        (0..4).map(|label| question("abababababab", endings, label)).collect();
     let tokenizer = Tokenizer::of_characters("", "abcdefgh ".chars()).unwrap();
-    let model = model(9, 8);
-    let answers = eval::answers(&model, &tokenizer, &questions, |_| ()).unwrap();
-    // The same question with each label in turn: one of the four is right, by either rule.
-    assert_eq!((answers.questions, answers.right_by_sum, answers.right_by_mean), (4, 1, 1));
-    assert_eq!(answers.accuracies(), (0.25, 0.25));
-    let (tokens, mask) = eval::with_endings(&questions[0], &tokenizer, 8);
+    let model = model(9, 16);
+    let (ctx, endings) = ("abab", ["b", "aaaaaaa", "cdefgh", "dddd"]);
+    // Token by token, by hand.
+    let losses = endings.map(|ending| {
+        let ids = tokenizer.encode(&format!("{ctx} {ending}"));
+        (ctx.len()..ids.len()).map(|at| loss_at(&model, &ids, 0, at)).collect::<Vec<f64>>()
+    });
+    let sums = losses.each_ref().map(|losses| losses.iter().sum::<f64>());
+    let means = [0, 1, 2, 3].map(|i| sums[i] / losses[i].len() as f64);
+    let lowest =
+        |scores: [f64; 4]| (0..4).min_by(|&i, &j| scores[i].total_cmp(&scores[j])).unwrap();
+    let (by_sum, by_mean) = (lowest(sums), lowest(means));
+    assert_ne!(by_sum, by_mean, "another question is needed");
+    for (label, expected) in [(by_sum, (1.0, 0.0)), (by_mean, (0.0, 1.0))] {
+        let asked = [question(ctx, endings, label)];
+        let answers = eval::answers(&model, &tokenizer, &asked, |_| ()).unwrap();
+        assert_eq!(answers.accuracies(), expected);
+    }
+    // Over 8 tokens long, of which a smaller model sees the end.
+    let endings = ["b", "aaaaaaa", "abcdefghabcdefgh", "d"];
+    let long = question("abababababab", endings, 0);
+    let (tokens, mask) = eval::with_endings(&long, &tokenizer, 8);
     assert_eq!(
         (tokens.size(), mask.sum(Kind::Int64).int64_value(&[])),
         (vec![4, 9], 2 + 8 + 8 + 2)
     );
+    let no_space = Tokenizer::of_characters("", "abcdefgh".chars()).unwrap();
+    let error = eval::answers(&model, &no_space, &[long], |_| ()).unwrap_err();
+    assert!(format!("{error:#}").contains("the character ' '"), "{error:#}");
     let unknown = question("abx", endings, 0);
     let error = eval::answers(&model, &tokenizer, &[unknown], |_| ()).unwrap_err();
     assert!(

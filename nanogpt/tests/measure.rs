@@ -3,7 +3,7 @@
 use lab::Rng;
 use nanogpt::{
     GptConfig, TrainConfig,
-    optim::Hidden,
+    optim::OptimizerKind,
     precision::Precision,
     scaling::{Family, Law, Point, Trust},
     size::{self, Job},
@@ -167,7 +167,7 @@ fn a_benchmark_says_how_fast_and_how_large() {
         batch_size: 8,
         block_size: 32,
         gradient_accumulation_steps: 2,
-        optimizer: Hidden::AdamW,
+        optimizer: OptimizerKind::AdamW,
         ..TrainConfig::default()
     };
     let job = Job::new(&knobs, Precision::Float32, Device::Cpu, 1);
@@ -194,6 +194,18 @@ fn a_size_is_said_in_both_precisions() {
     let text = said(&nanogpt(folder.path(), &gpt2));
     assert!(text.contains("124,337,664") && text.contains("1.49 GB"), "{text}");
     assert!(text.contains("float32") && text.contains("bfloat16"), "{text}");
+}
+
+/// A folder of that name may have another vocabulary.
+#[test]
+fn the_fables_are_those_that_were_prepared() {
+    let folder = prepared();
+    let size = || said(&nanogpt(folder.path(), &["size", "--dataset", "fables"]));
+    assert!(size().contains("vocab_size: 1024"));
+    let data = folder.path().join("data");
+    fs::rename(data.join("letters"), data.join("fables")).unwrap();
+    let theirs = nanogpt::Dataset::open(data.join("fables").to_str().unwrap()).unwrap();
+    assert!(size().contains(&format!("vocab_size: {},", theirs.vocab_size())));
 }
 
 #[test]

@@ -176,7 +176,7 @@ fn gpt2s_size_is_as_the_book_says() {
     let path = folder.path().join("gpt2_10b.toml");
     fs::write(&path, settings).unwrap();
     let config = TrainConfig::load(Some(&path), &[]).unwrap();
-    let model = size::model_of(&config, 50_304);
+    let model = size::model_of(&config, 50_304).unwrap();
     let job = size::Job::new(&config, Precision::Bfloat16, Device::Cpu, 8);
     let memory = size::memory(&model, &job);
     let said = |bytes: i64| size::said(bytes as f64);
@@ -193,7 +193,7 @@ fn gpt2s_size_is_as_the_book_says() {
     let finetuning = |from: &str| {
         let config = TrainConfig::load(Some(&path), &[value("init_from", from)]).unwrap();
         let job = size::Job::new(&config, Precision::Float32, Device::Cpu, 1);
-        said(size::memory(&size::model_of(&config, 50_257), &job).peak)
+        said(size::memory(&size::model_of(&config, 50_257).unwrap(), &job).peak)
     };
     let now = [
         value("finetuning_xl", finetuning("gpt2-xl")),
@@ -313,7 +313,7 @@ fn memory_is_as_the_book_says() {
         let config = TrainConfig::load(Some(&path), &overrides).unwrap();
         let precision = config.precision().unwrap();
         let job = size::Job::new(&config, precision, Device::Cpu, 1);
-        let predicted = size::memory(&size::model_of(&config, 65), &job).peak as f64;
+        let predicted = size::memory(&size::model_of(&config, 65).unwrap(), &job).peak as f64;
         let measured = report["peak_bytes"].as_f64().unwrap();
         now.push(value(&format!("{name}_predicted"), format!("{:.1}", predicted / 1e6)));
         now.push(value(&format!("{name}_measured"), format!("{:.1}", measured / 1e6)));

@@ -42,13 +42,14 @@ fn the_settings_that_come_along_are_settings() {
 }
 
 fn evaluation(step: usize, val_loss: f64) -> Row {
-    Row { step, train_loss: Some(val_loss - 0.1), val_loss: Some(val_loss), ..Row::default() }
+    let row = Row { step, tokens: Some(64.0 * step as f64), ..Row::default() };
+    Row { train_loss: Some(val_loss - 0.1), val_loss: Some(val_loss), ..row }
 }
 
 #[test]
 fn a_run_that_goes_on_goes_on_with_its_rows() {
     let folder = tempfile::tempdir().unwrap();
-    let mut metrics = Metrics::new(folder.path(), 0, 64, false).unwrap();
+    let mut metrics = Metrics::new(folder.path(), 0, false).unwrap();
     for step in 0..5 {
         metrics.push(&Row { step, loss: Some(3.0), ..Row::default() }).unwrap();
         metrics.push(&evaluation(step, 2.0)).unwrap();
@@ -58,7 +59,7 @@ fn a_run_that_goes_on_goes_on_with_its_rows() {
     let path = folder.path().join("metrics.csv");
     let text = fs::read_to_string(&path).unwrap();
     fs::write(&path, text + "5,320,0.1,2.").unwrap();
-    drop(Metrics::new(folder.path(), 3, 64, false).unwrap());
+    drop(Metrics::new(folder.path(), 3, false).unwrap());
     let rows = read(&path).unwrap();
     let steps: Vec<(usize, bool)> =
         rows.iter().map(|row| (row.step, row.val_loss.is_some())).collect();
@@ -76,7 +77,7 @@ fn several_runs_stand_on_one_picture() {
     for name in ["first & best", "second"] {
         let run = folder.path().join(name);
         fs::create_dir(&run).unwrap();
-        let mut metrics = Metrics::new(&run, 0, 64, false).unwrap();
+        let mut metrics = Metrics::new(&run, 0, false).unwrap();
         (0..4).for_each(|step| metrics.push(&evaluation(step, 3.0 - 0.5 * step as f64)).unwrap());
     }
     let plot = |args: &[&str]| {
@@ -116,7 +117,7 @@ fn an_event_is_what_tensorboard_reads() {
 fn tensorboard_reads_a_run_that_has_gone_on() {
     let folder = tempfile::tempdir().unwrap();
     for first in [0, 3] {
-        let mut metrics = Metrics::new(folder.path(), first, 64, true).unwrap();
+        let mut metrics = Metrics::new(folder.path(), first, true).unwrap();
         (first..5).for_each(|step| metrics.push(&evaluation(step, 2.0 + step as f64)).unwrap());
         std::thread::sleep(std::time::Duration::from_millis(1100)); // its files have names of seconds
     }

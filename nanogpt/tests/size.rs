@@ -2,11 +2,12 @@
 
 use nanogpt::{
     Gpt, GptConfig, Optimizer, TrainConfig,
-    optim::Hidden,
+    checkpoint::{Run, Saved},
+    optim::OptimizerKind,
     precision::Precision,
     size::{self, Job, Memory},
 };
-use std::sync::Mutex;
+use std::{path::Path, sync::Mutex};
 use tch::{Device, Kind, Tensor};
 use tch_ext::memory;
 
@@ -65,17 +66,48 @@ fn operations_are_those_of_nanogpts_notebook() {
         ("forward and backward", 874_944_921_600),
     ];
     assert_eq!(flops, expected);
-    assert_eq!(size::checkpoint_bytes(&gpt2(), Hidden::AdamW), 12 * 124_337_664); // 1.49 GB
+    assert_eq!(size::checkpoint_bytes(&gpt2(), OptimizerKind::AdamW), 12 * 124_337_664); // 1.49 GB
 }
 
 #[test]
 fn openais_models_have_their_sizes() {
     let named = |name: &str| {
         let config = TrainConfig { init_from: name.into(), ..TrainConfig::default() };
-        size::model_of(&config, 7).n_params(false)
+        size::model_of(&config, 7).unwrap().n_params(false)
     };
     let sizes = ["gpt2", "gpt2-medium", "gpt2-large", "gpt2-xl"].map(named);
     assert_eq!(sizes, [124_439_808, 354_823_168, 774_030_080, 1_557_611_200]);
+}
+
+/// GPT-2's files say it, or the checkpoint of a run of ours, whatever the settings say.
+#[test]
+fn a_run_that_begins_with_a_model_has_its_sizes() {
+    let begun_with = |init_from: &str, out_dir: &Path| {
+        let (init_from, out_dir) = (init_from.into(), out_dir.display().to_string());
+        let settings = TrainConfig { init_from, out_dir, block_size: 8, ..TrainConfig::default() };
+        size::model_of(&TrainConfig { dropout: 0.1, ..settings }, 7)
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path();
+    let theirs = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/fixtures/gpt2-tiny");
+    let tiny = Gpt::from_pretrained(theirs.as_ref(), 0.1, Device::Cpu).unwrap();
+    let seen = GptConfig { block_size: 8, ..tiny.config };
+    assert_eq!(begun_with(theirs, out).unwrap(), seen);
+
+    assert!(begun_with("resume", out).is_err(), "there is nothing to go on with");
+    let scratch = TrainConfig { dropout: 0.1, block_size: 8, ..TrainConfig::default() };
+    assert_eq!(begun_with("auto", out).unwrap(), scratch.gpt(7));
+    let sizes = GptConfig { block_size: 6, n_layer: 1, n_head: 1, n_embd: 4, ..gpt2() };
+    let sizes = GptConfig { vocab_size: 9, rope: true, ..sizes };
+    let model = Gpt::new(&sizes, Device::Cpu).unwrap();
+    let saved = Saved::new(&sizes, 1, None);
+    Run::new(out, 1).newest.save(1, &saved, &model.named_parameters()).unwrap();
+    for init_from in ["resume", "auto"] {
+        assert_eq!(begun_with(init_from, out).unwrap(), sizes);
+    }
+    let from = begun_with(out.to_str().unwrap(), Path::new("elsewhere")).unwrap();
+    assert_eq!(from, GptConfig { dropout: 0.1, ..sizes });
+    assert!(begun_with("no/such", out).unwrap_err().to_string().contains("there is no no/such"));
 }
 
 /// Trains for two steps, and measures what tensors take at most in the second.
@@ -134,12 +166,12 @@ fn memory_is_what_a_run_takes() {
                 batch_size,
                 block_size: config.block_size,
                 accumulates,
-                optimizer: Hidden::AdamW,
+                optimizer: OptimizerKind::AdamW,
                 precision: *precision,
                 device: Device::Cpu,
             };
             expect_near(name, config, &job);
-            expect_near(name, config, &Job { optimizer: Hidden::Muon, ..job });
+            expect_near(name, config, &Job { optimizer: OptimizerKind::Muon, ..job });
         }
     }
 }

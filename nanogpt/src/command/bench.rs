@@ -59,7 +59,7 @@ pub fn run(args: &Args) -> Result<()> {
         Some(dataset) => dataset.folder.display().to_string(),
         None => SYNTHETIC.into(),
     };
-    let model = size::model_of(&config, vocab_size);
+    let model = size::model_of(&config, vocab_size)?;
     ensure!(
         config.block_size <= model.block_size,
         "block_size = {}: {} sees {} tokens",

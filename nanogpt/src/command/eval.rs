@@ -4,13 +4,11 @@ use lab::{Question, Tokenizer, grouped, printable, questions};
 use nanogpt::{
     Dataset, Gpt, TrainConfig,
     eval::{self, Answers, Loss},
+    precision::Precision,
     source,
 };
 use serde::Serialize;
 use std::path::Path;
-
-/// How many of the fables' questions are asked where nobody says it.
-const OF_THE_FABLES: usize = 200;
 
 /// Measure a model: loss, perplexity, bits per byte, HellaSwag
 #[derive(clap::Args)]
@@ -41,6 +39,10 @@ pub struct Args {
     #[arg(long, default_value = "auto")]
     device: String,
 
+    /// What matrix products are computed in: float32, tf32, bfloat16, float16, or auto (as `train` has it)
+    #[arg(long, value_name = "NAME", default_value = "float32")]
+    dtype: String,
+
     /// How many processor cores to use [default: all]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(i32).range(1..=1024))]
     threads: Option<i32>,
@@ -61,7 +63,16 @@ struct Report<'a> {
     stride: i64,
     #[serde(flatten)]
     loss: Option<Loss>,
-    hellaswag: Option<Answers>,
+    hellaswag: Option<Hellaswag>,
+}
+
+/// As the field calls its numbers.
+#[derive(Serialize)]
+struct Hellaswag {
+    #[serde(flatten)]
+    answers: Answers,
+    acc: f64,
+    acc_norm: f64,
 }
 
 pub fn run(args: &Args) -> Result<()> {
@@ -69,9 +80,12 @@ pub fn run(args: &Args) -> Result<()> {
         tch::set_num_threads(threads);
     }
     let device = lab::device(&args.device)?;
+    let precision =
+        Precision::named(&args.dtype).with_context(|| format!("--dtype {}", args.dtype))?;
     let questions = args.questions()?;
+    let (mut model, tokenizer) = source::open(&args.from, device)?;
+    model.precision = Precision::choose(precision, model.config.n_embd, device)?;
     let dataset = args.dataset()?;
-    let (model, tokenizer) = source::open(&args.from, device)?;
     let block_size = model.config.block_size;
     let stride = args.stride.unwrap_or(block_size);
     ensure!(stride <= block_size, "--stride {stride}: this model takes from 1 to {block_size}");
@@ -80,7 +94,11 @@ pub fn run(args: &Args) -> Result<()> {
         None => None,
     };
     let hellaswag = match &questions {
-        Some(questions) => Some(answers(&model, &tokenizer, questions)?),
+        Some(questions) => {
+            let answers = answers(&model, &tokenizer, questions)?;
+            let (acc, acc_norm) = answers.accuracies();
+            Some(Hellaswag { answers, acc, acc_norm })
+        }
         None => None,
     };
     let report = Report {
@@ -132,22 +150,8 @@ impl Args {
 
     fn questions(&self) -> Result<Option<Vec<Question>>> {
         let Some(name) = &self.hellaswag else { return Ok(None) };
-        let n = self.num_questions.map(|n| n as usize);
-        let mut questions = match name.as_str() {
-            "fables" => questions::of_the_fables(n.unwrap_or(OF_THE_FABLES)),
-            "hellaswag" => questions::load(Path::new(questions::HELLASWAG))
-                .with_context(|| {
-                    format!(
-                        "--hellaswag hellaswag: fetch it with `cargo run -p data -- hellaswag` in the repository, or \
-                         name its file ({})",
-                        questions::HELLASWAG
-                    )
-                })?,
-            path => questions::load(Path::new(path))
-                .with_context(|| format!("--hellaswag {}", printable(path)))?,
-        };
-        questions.truncate(n.unwrap_or(questions.len()));
-        Ok(Some(questions))
+        let questions = questions::named(name, self.num_questions.map(|n| n as usize));
+        Ok(Some(questions.with_context(|| format!("--hellaswag {}", printable(name)))?))
     }
 }
 
@@ -184,13 +188,12 @@ impl Report<'_> {
                 text += &format!("bits per byte  {bits:>9.4}\n");
             }
         }
-        if let Some(answers) = &self.hellaswag {
-            let (by_sum, by_mean) = answers.accuracies();
+        if let Some(Hellaswag { answers, acc, acc_norm }) = &self.hellaswag {
             let n = grouped(answers.questions as i64);
             text += &format!(
-                "HellaSwag      {by_mean:>9.4} right of {n}, by the mean of an ending's tokens\n"
+                "HellaSwag      {acc_norm:>9.4} right of {n}, by the mean of an ending's tokens (acc_norm)\n"
             );
-            text += &format!("               {by_sum:>9.4} right, by their sum\n");
+            text += &format!("               {acc:>9.4} right, by their sum (acc)\n");
         }
         text
     }

@@ -3,13 +3,13 @@
 use anyhow::Result;
 use clap::{Arg, ArgAction, ArgMatches, Command, FromArgMatches, parser::ValueSource};
 use nanogpt::TrainConfig;
-use std::path::PathBuf;
+use std::{mem, path::PathBuf};
 
 /// What a subcommand says at the end of its help that takes the knobs and does not list them.
 pub const NOTE: &str =
     "Each setting of `nanogpt train` is a flag here, too: see `nanogpt train --help`.";
 
-/// A knob that is a flag without a value.
+/// A knob that is also a flag without a value.
 const CURVE: &str = "curve";
 
 /// `CONFIG.toml --name value …`
@@ -35,7 +35,8 @@ fn flag(name: String) -> Arg {
     let name: &'static str = name.leak(); // a few hundred bytes, once
     if name == CURVE {
         let help = "Draw the losses so far at each evaluation, on a terminal";
-        return Arg::new(name).long(name).action(ArgAction::SetTrue).help(help);
+        let arg = Arg::new(name).long(name).value_name("true or false").help(help);
+        return arg.num_args(0..=1).default_missing_value("true");
     }
     let hyphens: &'static str = name.replace('_', "-").leak();
     let arg = Arg::new(name).long(name).value_name("VALUE").hide(true);
@@ -60,16 +61,19 @@ impl FromArgMatches for Knobs {
     fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
         let given = |name: &String| matches.value_source(name) == Some(ValueSource::CommandLine);
         let value = |name: String| {
-            let value = match name.as_str() {
-                CURVE => "true".into(),
-                _ => matches.get_one::<String>(&name).cloned().unwrap_or_default(),
-            };
+            let value = matches.get_one::<String>(&name).cloned().unwrap_or_default();
             (name, value)
         };
-        Ok(Self {
-            file: matches.get_one("config").cloned(),
-            overrides: names().filter(given).map(value).collect(),
-        })
+        let mut file = matches.get_one::<PathBuf>("config").cloned();
+        let mut overrides: Vec<(String, String)> = names().filter(given).map(value).collect();
+        // `--curve CONFIG.toml` is a curve and a file.
+        let curve = overrides.iter_mut().find(|(name, _)| name == CURVE);
+        if let (None, Some((_, word))) = (&file, curve)
+            && !["true", "false", "True", "False"].contains(&word.as_str())
+        {
+            file = Some(mem::replace(word, "true".into()).into());
+        }
+        Ok(Self { file, overrides })
     }
 
     fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
@@ -93,4 +97,43 @@ pub fn list() -> String {
         text += &knob;
     }
     text.trim_end_matches(" ·").into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Args;
+    use std::fs;
+
+    fn loaded(line: &str) -> Result<TrainConfig> {
+        let command = Knobs::augment_args(Command::new("nanogpt").no_binary_name(true));
+        let matches = command.try_get_matches_from(line.split_whitespace())?;
+        Knobs::from_arg_matches(&matches)?.load()
+    }
+
+    #[test]
+    fn a_curve_is_drawn_by_a_flag_with_or_without_a_value() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("run.toml");
+        fs::write(&file, "n_layer = 3\ncurve = true").unwrap();
+        let file = file.display();
+        let loaded_so = |line: &str| {
+            let config = loaded(line).unwrap();
+            (config.n_layer, config.curve)
+        };
+        assert_eq!(loaded_so("--n_layer 2"), (2, false));
+        for line in ["--curve --n_layer 2", "--n_layer 2 --curve", "--curve true --n_layer 2"] {
+            assert_eq!(loaded_so(line), (2, true), "{line}");
+        }
+        assert_eq!(loaded_so(&format!("{file}")), (3, true));
+        for off in ["--curve false", "--curve=false", "--curve=False"] {
+            assert_eq!(loaded_so(&format!("{file} {off}")), (3, false), "{off}");
+            assert_eq!(loaded_so(&format!("{off} {file}")), (3, false), "{off}");
+        }
+        for on in [format!("{file} --curve"), format!("--curve {file}")] {
+            assert_eq!(loaded_so(&on), (3, true), "{on}");
+        }
+        let refused = loaded(&format!("{file} --curve yes")).unwrap_err().to_string();
+        assert!(refused.contains("curve = yes: it takes true or false"), "{refused}");
+    }
 }

@@ -50,6 +50,8 @@ impl Axis {
 }
 
 pub fn run(args: &Args) -> Result<()> {
+    let is_svg = args.out.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("svg"));
+    ensure!(is_svg, "--out {}: pictures are SVG; end the name in .svg", args.out.display());
     let mut plot = Plot::new(args.x.label(), "nats a token");
     for run in &args.runs {
         let rows = read(&run.join(FILE))?;

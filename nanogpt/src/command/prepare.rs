@@ -9,8 +9,10 @@ use data::{
     text::Texts,
 };
 use lab::Tokenizer;
-use nanogpt::config::nearest;
-use nanogpt::prepare::{Preparation, Vocabulary, tell_fables};
+use nanogpt::{
+    config::{nearest, quoted},
+    prepare::{Preparation, Vocabulary, tell_fables},
+};
 use serde_json::Value;
 use std::{
     fs,
@@ -107,6 +109,7 @@ pub fn run(args: &Args) -> Result<()> {
     );
     args.expect_flags_of(first)?;
     let folder = args.out.clone().unwrap_or_else(|| Path::new("data").join(&name));
+    ensure!(!folder.is_file(), "--out {}: this is a file; name a folder", folder.display());
     let (vocabulary, tokenizer) = match first {
         "fables" => {
             let vocabulary = args.vocabulary(Vocabulary::Fables);
@@ -121,7 +124,7 @@ pub fn run(args: &Args) -> Result<()> {
     };
     println!("its vocabulary: {}", vocabulary.describe(&tokenizer));
     let dataset = if args.out.is_some() { folder.display().to_string() } else { name };
-    println!("`nanogpt train CONFIG.toml --dataset {dataset}` trains on it");
+    println!("`nanogpt train CONFIG.toml --dataset {}` trains on it", quoted(&dataset));
     Ok(())
 }
 

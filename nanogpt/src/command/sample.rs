@@ -2,6 +2,7 @@ use anyhow::{Context, Result, ensure};
 use lab::{Rng, Tokenizer, printable};
 use nanogpt::{
     generate::{Generator, Sampling, Writer},
+    precision::Precision,
     source,
 };
 use std::{
@@ -48,6 +49,10 @@ pub struct Args {
     #[arg(long, default_value = "auto")]
     device: String,
 
+    /// What matrix products are computed in: float32, tf32, bfloat16, float16, or auto (as `train` has it)
+    #[arg(long, value_name = "NAME", default_value = "float32")]
+    dtype: String,
+
     /// How many processor cores to use [default: all]; take 1 beside a training
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(i32).range(1..=1024))]
     threads: Option<i32>,
@@ -63,8 +68,11 @@ pub fn run(args: &Args) -> Result<()> {
         tch::set_num_threads(threads);
     }
     let device = lab::device(&args.device)?;
+    let precision =
+        Precision::named(&args.dtype).with_context(|| format!("--dtype {}", args.dtype))?;
     let given = args.start()?;
-    let (model, tokenizer) = source::open(&args.from, device)?;
+    let (mut model, tokenizer) = source::open(&args.from, device)?;
+    model.precision = Precision::choose(precision, model.config.n_embd, device)?;
     let start = given.unwrap_or_else(|| default_start(&tokenizer).into());
     tokenizer.expect_known(&start).context("--start")?;
     let mut prompt = tokenizer.encode(&start);
@@ -73,22 +81,15 @@ pub fn run(args: &Args) -> Result<()> {
     }
     let mut rng = Rng::new(args.seed);
     let mut out = io::stdout().lock();
-    for _ in 0..args.num_samples {
-        let mut generator =
-            Generator::new(&model, tokenizer.n_vocab(), &prompt, sampling, !args.no_cache);
-        let mut writer = Writer::new(&tokenizer);
-        write(&mut out, &start)?;
-        for _ in 0..args.max_new_tokens {
-            let id = generator.next(&mut rng);
-            if Some(id) == tokenizer.end_of_text() {
-                break;
-            }
-            write(&mut out, &writer.push(id))?;
+    model.precision.autocast(device, || {
+        for _ in 0..args.num_samples {
+            let generator =
+                Generator::new(&model, tokenizer.n_vocab(), &prompt, sampling, !args.no_cache);
+            write(&mut out, &start)?;
+            args.write_text(&mut out, generator, &tokenizer, &mut rng)?;
         }
-        write(&mut out, &writer.finish())?;
-        write(&mut out, "\n---------------\n")?;
-    }
-    Ok(())
+        Ok(())
+    })
 }
 
 /// Shows what has come at once. A control character of a model's could change the terminal.
@@ -98,6 +99,25 @@ fn write(out: &mut impl Write, text: &str) -> Result<()> {
 }
 
 impl Args {
+    fn write_text(
+        &self,
+        out: &mut impl Write,
+        mut generator: Generator,
+        tokenizer: &Tokenizer,
+        rng: &mut Rng,
+    ) -> Result<()> {
+        let mut writer = Writer::new(tokenizer);
+        for _ in 0..self.max_new_tokens {
+            let id = generator.next(rng);
+            if Some(id) == tokenizer.end_of_text() {
+                break;
+            }
+            write(out, &writer.push(id))?;
+        }
+        write(out, &writer.finish())?;
+        write(out, "\n---------------\n")
+    }
+
     fn sampling(&self) -> Result<Sampling> {
         let Self { temperature, top_k, top_p, .. } = *self;
         ensure!(

@@ -1,6 +1,6 @@
 use super::knobs::{Knobs, NOTE};
-use anyhow::Result;
-use lab::{Tokenizer, grouped};
+use anyhow::{Context, Result};
+use lab::{ShardWriter, Tokenizer, grouped};
 use nanogpt::{
     GptConfig, TrainConfig,
     data::{folder_of, padded, tokenizer_of},
@@ -27,8 +27,15 @@ pub fn run(args: &Args) -> Result<()> {
     let config = args.knobs.load()?;
     let device = lab::device(&config.device)?;
     let vocab_size = args.vocab_size.unwrap_or_else(|| vocab_size_of(&config.dataset));
-    let model = size::model_of(&config, vocab_size);
-    model.check()?;
+    let model = size::model_of(&config, vocab_size)?;
+    let assumed = args.vocab_size.is_none() && !folder_of(&config.dataset).is_dir();
+    model.check().with_context(|| match assumed {
+        true => format!(
+            "with GPT-2's vocabulary, since the data set {} is not there (--vocab-size says another)",
+            config.dataset
+        ),
+        false => "the model".into(),
+    })?;
     println!("{model:?}\n");
 
     let parameters = size::parameters(&model);
@@ -101,9 +108,10 @@ fn free_on(device: Device) -> Option<u64> {
 
 /// V of a model for the data set of a run; for GPT-2's tokens where it is not there.
 pub fn vocab_size_of(dataset: &str) -> i64 {
-    let tokenizer = match dataset {
-        "fables" => Tokenizer::load(dataset),
-        _ => tokenizer_of(&folder_of(dataset)),
+    let folder = folder_of(dataset);
+    let tokenizer = match dataset == "fables" && !folder.join(ShardWriter::DATASET).exists() {
+        true => Tokenizer::load(dataset),
+        false => tokenizer_of(&folder),
     };
     padded(tokenizer.map_or(50_257, |tokenizer| tokenizer.n_vocab()))
 }

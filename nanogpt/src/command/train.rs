@@ -1,7 +1,7 @@
 use super::knobs::{self, Knobs};
 use anyhow::{Context, Result};
 use lab::RankFlags;
-use nanogpt::config::OnWriteError;
+use nanogpt::config::{OnWriteError, quoted};
 use std::io::{self, Write};
 
 /// The steps begin with two processes, or one for each GPU.
@@ -33,13 +33,16 @@ pub fn run(args: &Args) -> Result<()> {
     let device = lab::device(&config.device)?;
     let world = ranks.join_on(device, threads)?;
     let report = nanogpt::train(&config, &world, device)?;
+    let next = match report.step > 0 && !config.eval_only {
+        true => format!("; `nanogpt sample {}` writes text", quoted(&config.out_dir)),
+        false => String::new(),
+    };
     let said = writeln!(
         io::stdout(),
-        "done after step {}: val {:.4}, at best {:.4}; `nanogpt sample {}` writes text",
+        "done after step {}: val {:.4}, at best {:.4}{next}",
         report.step,
         report.val_loss,
-        report.best_val_loss,
-        config.out_dir
+        report.best_val_loss
     );
     match config.on_write_error {
         OnWriteError::Stop => said.context("failed printing to stdout"),
