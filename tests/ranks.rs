@@ -2,6 +2,8 @@
 //! one of them ends all, with a sentence.
 
 use serde_json::Value;
+#[cfg(target_os = "linux")]
+use std::os::unix::process::CommandExt;
 use std::{
     fs,
     net::TcpListener,
@@ -221,10 +223,15 @@ fn wait_for<T>(mut ask: impl FnMut() -> Option<T>) -> T {
     }
 }
 
+/// What the training below is called, which is not the name of its file.
+#[cfg(target_os = "linux")]
+const NAME: &str = "a_step_among_others";
+
 /// A training that goes on until somebody stops it, and the process ids of its two ranks, once they train.
 #[cfg(target_os = "linux")]
 fn endless(folder: &Path) -> (Child, Vec<String>) {
     let mut command = step11(folder, &["--nproc", "2", "--steps", "100000"]);
+    command.arg0(NAME);
     let launcher = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
     let ranks = wait_for(|| Some(children(&launcher)).filter(|ranks| ranks.len() == 2));
     // The first validation is done when there is a line in the log.
@@ -269,9 +276,16 @@ fn a_rank_that_dies_ends_all_within_ten_seconds() {
 
 #[test]
 #[cfg(target_os = "linux")]
-fn no_rank_outlives_its_launcher() {
+fn no_rank_outlives_its_launcher_and_all_have_its_name() {
     let folder = folder();
     let (mut launcher, ranks) = endless(folder.path());
+    for rank in &ranks {
+        let called = fs::read_to_string(format!("/proc/{rank}/cmdline")).unwrap();
+        assert!(
+            called.starts_with(NAME),
+            "a program that goes by its name would be another: {called}"
+        );
+    }
     signal("-KILL", &launcher.id().to_string());
     launcher.wait().unwrap();
     wait_for(|| ranks.iter().all(|rank| is_gone(rank)).then_some(()));

@@ -43,7 +43,14 @@ impl Launch<'_> {
         let number = self.node_rank * self.nproc + local_rank;
         let program = env::current_exe().context("cannot find this program to start it again")?;
         let mut command = Command::new(program);
-        command.args(env::args_os().skip(1));
+        let mut args = env::args_os();
+        let name = args.next();
+        // A program that holds several, as bench/gpu's does, knows by its name which one it is.
+        #[cfg(unix)]
+        name.map(|name| std::os::unix::process::CommandExt::arg0(&mut command, name));
+        #[cfg(not(unix))]
+        drop(name);
+        command.args(args);
         command.env(LAUNCHER, process::id().to_string());
         for (name, value) in [
             ("RANK", number),
