@@ -10,12 +10,33 @@
 
 use anyhow::Result;
 use std::process::ExitCode;
+use tch::nn;
 use tch::{Device, Kind, Tensor};
 
 const N: i64 = 100; // points
 const SLOPE: f64 = 3.0;
 const INTERCEPT: f64 = -1.0;
 const NOISE: f64 = 0.5; // standard deviation of what is added to each point
+
+/// A line y = w·x + b; w and b are what is to be learned.
+struct Line {
+    vs: nn::VarStore, // holds the parameters, under their names
+    w: Tensor,        // (1)
+    b: Tensor,        // (1)
+}
+
+impl Line {
+    fn new(device: Device) -> Self {
+        let vs = nn::VarStore::new(device);
+        let w = vs.root().var("w", &[1], nn::Init::Const(0.0));
+        let b = vs.root().var("b", &[1], nn::Init::Const(0.0));
+        Self { vs, w, b }
+    }
+
+    fn forward(&self, x: &Tensor) -> Tensor {
+        x * &self.w + &self.b // (N) · (1) + (1) → (N): a dimension of 1 is stretched to fit
+    }
+}
 
 /// Points around the line y = SLOPE·x + INTERCEPT: x and y, both (N).
 fn points(device: Device) -> (Tensor, Tensor) {
