@@ -36,6 +36,11 @@ impl Line {
     fn forward(&self, x: &Tensor) -> Tensor {
         x * &self.w + &self.b // (N) · (1) + (1) → (N): a dimension of 1 is stretched to fit
     }
+
+    /// The mean of the squared distances, a scalar tensor.
+    fn loss(&self, x: &Tensor, y: &Tensor) -> Tensor {
+        (self.forward(x) - y).square().mean(Kind::Float)
+    }
 }
 
 /// Points around the line y = SLOPE·x + INTERCEPT: x and y, both (N).
@@ -47,11 +52,11 @@ fn points(device: Device) -> (Tensor, Tensor) {
 }
 
 fn lesson() -> Result<()> {
-    tch::manual_seed(1337);
-    let (x, y) = points(Device::Cpu);
-    println!("x {:?}, y {:?}", x.size(), y.size());
-    println!("y less x: {:?}", (&y - &x).size());
-    println!("y less x as a column: {:?}", (&y - x.unsqueeze(1)).size());
+    let line = Line::new(Device::Cpu);
+    let x = Tensor::from_slice(&[1.0f32, 2.0]); // (2)
+    let y = Tensor::from_slice(&[2.0f32, 5.0]); // (2)
+    println!("it says {:.1?}", Vec::<f64>::try_from(line.forward(&x))?);
+    println!("its loss is {:.1}", line.loss(&x, &y).double_value(&[]));
     Ok(())
 }
 
