@@ -55,8 +55,11 @@ fn lesson() -> Result<()> {
     let line = Line::new(Device::Cpu);
     let x = Tensor::from_slice(&[1.0f32, 2.0]); // (2)
     let y = Tensor::from_slice(&[2.0f32, 5.0]); // (2)
-    println!("it says {:.1?}", Vec::<f64>::try_from(line.forward(&x))?);
-    println!("its loss is {:.1}", line.loss(&x, &y).double_value(&[]));
+    for walk in 1..=2 {
+        line.loss(&x, &y).backward();
+        let (w, b) = (line.w.grad(), line.b.grad());
+        println!("walk {walk}: {} in w, {} in b", w.double_value(&[0]), b.double_value(&[0]));
+    }
     Ok(())
 }
 
