@@ -10,13 +10,14 @@
 
 use anyhow::Result;
 use std::process::ExitCode;
-use tch::nn;
+use tch::nn::{self, OptimizerConfig};
 use tch::{Device, Kind, Tensor};
 
 const N: i64 = 100; // points
 const SLOPE: f64 = 3.0;
 const INTERCEPT: f64 = -1.0;
 const NOISE: f64 = 0.5; // standard deviation of what is added to each point
+const LEARNING_RATE: f64 = 0.1;
 
 /// A line y = w·x + b; w and b are what is to be learned.
 struct Line {
@@ -55,11 +56,11 @@ fn lesson() -> Result<()> {
     let line = Line::new(Device::Cpu);
     let x = Tensor::from_slice(&[1.0f32, 2.0]); // (2)
     let y = Tensor::from_slice(&[2.0f32, 5.0]); // (2)
-    for walk in 1..=2 {
-        line.loss(&x, &y).backward();
-        let (w, b) = (line.w.grad(), line.b.grad());
-        println!("walk {walk}: {} in w, {} in b", w.double_value(&[0]), b.double_value(&[0]));
-    }
+    let mut optimizer = nn::Sgd::default().build(&line.vs, LEARNING_RATE)?;
+    line.loss(&x, &y).backward();
+    optimizer.step();
+    println!("w {:.1}, b {:.1}", line.w.double_value(&[0]), line.b.double_value(&[0]));
+    println!("loss {:.2}", line.loss(&x, &y).double_value(&[]));
     Ok(())
 }
 
