@@ -9,8 +9,10 @@
 //       for least squares gives.
 
 use anyhow::Result;
+use clap::Parser;
+use lab::Flags;
 use std::process::ExitCode;
-use tch::nn::{self, OptimizerConfig};
+use tch::nn;
 use tch::{Device, Kind, Tensor};
 
 const N: i64 = 100; // points
@@ -18,6 +20,13 @@ const SLOPE: f64 = 3.0;
 const INTERCEPT: f64 = -1.0;
 const NOISE: f64 = 0.5; // standard deviation of what is added to each point
 const LEARNING_RATE: f64 = 0.1;
+
+/// Tensors, gradients and the training loop, on the smallest model there is: a line.
+#[derive(Parser)]
+struct Args {
+    #[command(flatten)]
+    lab: Flags,
+}
 
 /// A line y = w·x + b; w and b are what is to be learned.
 struct Line {
@@ -53,14 +62,16 @@ fn points(device: Device) -> (Tensor, Tensor) {
 }
 
 fn lesson() -> Result<()> {
-    let line = Line::new(Device::Cpu);
-    let x = Tensor::from_slice(&[1.0f32, 2.0]); // (2)
-    let y = Tensor::from_slice(&[2.0f32, 5.0]); // (2)
-    let mut optimizer = nn::Sgd::default().build(&line.vs, LEARNING_RATE)?;
-    line.loss(&x, &y).backward();
-    optimizer.step();
-    println!("w {:.1}, b {:.1}", line.w.double_value(&[0]), line.b.double_value(&[0]));
-    println!("loss {:.2}", line.loss(&x, &y).double_value(&[]));
+    let args = Args::parse();
+    let device = args.lab.device;
+
+    tch::manual_seed(args.lab.seed.into());
+    let (x, y) = points(device);
+    println!("libtorch {}", tch_ext::LIBTORCH_VERSION);
+    println!("x is a tensor of shape {:?}, of {:?}, on {:?}\n", x.size(), x.kind(), x.device());
+
+    let line = Line::new(device);
+    println!("the loss at first: {:.2}", line.loss(&x, &y).double_value(&[]));
     Ok(())
 }
 
