@@ -10,15 +10,17 @@
 
 use anyhow::Result;
 use clap::Parser;
-use lab::Flags;
+use lab::{Flags, Log};
 use std::process::ExitCode;
-use tch::nn;
+use tch::nn::{self, OptimizerConfig};
 use tch::{Device, Kind, Tensor};
 
 const N: i64 = 100; // points
 const SLOPE: f64 = 3.0;
 const INTERCEPT: f64 = -1.0;
 const NOISE: f64 = 0.5; // standard deviation of what is added to each point
+const MAX_STEPS: usize = 200;
+const LOG_INTERVAL: usize = 25;
 const LEARNING_RATE: f64 = 0.1;
 
 /// Tensors, gradients and the training loop, on the smallest model there is: a line.
@@ -64,6 +66,8 @@ fn points(device: Device) -> (Tensor, Tensor) {
 fn lesson() -> Result<()> {
     let args = Args::parse();
     let device = args.lab.device;
+    let steps = args.lab.steps(MAX_STEPS);
+    let mut log = Log::new(&args.lab)?;
 
     tch::manual_seed(args.lab.seed.into());
     let (x, y) = points(device);
@@ -71,7 +75,19 @@ fn lesson() -> Result<()> {
     println!("x is a tensor of shape {:?}, of {:?}, on {:?}\n", x.size(), x.kind(), x.device());
 
     let line = Line::new(device);
-    println!("the loss at first: {:.2}", line.loss(&x, &y).double_value(&[]));
+
+    let mut optimizer = nn::Sgd::default().build(&line.vs, LEARNING_RATE)?;
+    log.start("line", steps);
+    for step in 1..=steps {
+        let loss = line.loss(&x, &y); // how wrong is the line?
+        optimizer.zero_grad(); // gradients add up: forget the last step's
+        loss.backward(); // fills w.grad() and b.grad()
+        optimizer.step(); // w ← w − lr · w.grad(), and b likewise
+        log.step(loss.double_value(&[]), N);
+        if step % LOG_INTERVAL == 0 || step == steps {
+            log.line(step, &[("w", line.w.double_value(&[0])), ("b", line.b.double_value(&[0]))])?;
+        }
+    }
     Ok(())
 }
 
