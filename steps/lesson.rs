@@ -15,6 +15,9 @@ use std::process::ExitCode;
 use tch::nn::{self, OptimizerConfig};
 use tch::{Device, Kind, Tensor};
 
+#[path = "proofs/step00.rs"]
+mod proof;
+
 const N: i64 = 100; // points
 const SLOPE: f64 = 3.0;
 const INTERCEPT: f64 = -1.0;
@@ -75,6 +78,7 @@ fn lesson() -> Result<()> {
     println!("x is a tensor of shape {:?}, of {:?}, on {:?}\n", x.size(), x.kind(), x.device());
 
     let line = Line::new(device);
+    let gradient = proof::gradient(&line, &x, &y);
 
     let mut optimizer = nn::Sgd::default().build(&line.vs, LEARNING_RATE)?;
     log.start("line", steps);
@@ -88,7 +92,9 @@ fn lesson() -> Result<()> {
             log.line(step, &[("w", line.w.double_value(&[0])), ("b", line.b.double_value(&[0]))])?;
         }
     }
-    Ok(())
+
+    let least_squares = proof::print(&line, &x, &y, gradient, &args.lab);
+    log.finish(Some(least_squares))
 }
 
 fn main() -> ExitCode {
