@@ -9,7 +9,24 @@
 //       gives: the most that can be known from one character. The sample is not English yet.
 
 use anyhow::Result;
-use std::process::ExitCode;
+use lab::Corpus;
+use std::{collections::BTreeSet, process::ExitCode};
+
+/// The distinct characters of a text, sorted. A character's id is its place among them.
+struct Vocab {
+    chars: Vec<char>,
+}
+
+impl Vocab {
+    fn new(corpus: &Corpus) -> Self {
+        let chars: BTreeSet<char> = corpus.train.chars().chain(corpus.val.chars()).collect();
+        Self { chars: chars.into_iter().collect() }
+    }
+
+    fn size(&self) -> i64 {
+        self.chars.len() as i64
+    }
+}
 
 fn lesson() -> Result<()> {
     Ok(())
