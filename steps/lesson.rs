@@ -8,7 +8,7 @@
 // See:  the loss starts at ln V + ½ and ends at the bigram entropy that counting the same text
 //       gives: the most that can be known from one character. The sample is not English yet.
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use lab::Corpus;
 use std::{collections::BTreeSet, process::ExitCode};
 
@@ -26,9 +26,31 @@ impl Vocab {
     fn size(&self) -> i64 {
         self.chars.len() as i64
     }
+
+    fn encode(&self, text: &str) -> Result<Vec<i64>> {
+        let mut ids = Vec::new();
+        for c in text.chars() {
+            match self.chars.binary_search(&c) {
+                Ok(id) => ids.push(id as i64),
+                Err(_) => bail!("the corpus does not have {c:?}; use its own characters"),
+            }
+        }
+        Ok(ids)
+    }
+
+    fn decode(&self, ids: &[i64]) -> String {
+        ids.iter().map(|&id| self.chars[id as usize]).collect()
+    }
 }
 
 fn lesson() -> Result<()> {
+    let vocab = Vocab { chars: vec![' ', 'a', 'c', 's', 't'] };
+    let ids = vocab.encode("a cat sat")?;
+    println!("{ids:?}");
+    println!("{}", vocab.decode(&ids));
+    if let Err(why) = vocab.encode("a dog") {
+        println!("{why}");
+    }
     Ok(())
 }
 
