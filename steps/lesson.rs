@@ -9,8 +9,12 @@
 //       gives: the most that can be known from one character. The sample is not English yet.
 
 use anyhow::{Result, bail};
-use lab::Corpus;
+use lab::{Corpus, Rng};
 use std::{collections::BTreeSet, process::ExitCode};
+use tch::{Device, IndexOp, Kind, Tensor};
+
+const BATCH_SIZE: i64 = 32; // B: windows in a batch
+const BLOCK_SIZE: i64 = 8; // T: characters in a window
 
 /// The distinct characters of a text, sorted. A character's id is its place among them.
 struct Vocab {
@@ -43,14 +47,22 @@ impl Vocab {
     }
 }
 
+/// B random windows of T characters: x, what the model sees, and y, the same windows one character
+/// later, what it should say. Both are (B, T).
+fn batch(data: &Tensor, rng: &mut Rng) -> (Tensor, Tensor) {
+    let last = data.size()[0] - BLOCK_SIZE;
+    let starts: Vec<i64> = (0..BATCH_SIZE).map(|_| rng.below(last)).collect();
+    let x: Vec<Tensor> = starts.iter().map(|&i| data.i(i..i + BLOCK_SIZE)).collect();
+    let y: Vec<Tensor> = starts.iter().map(|&i| data.i(i + 1..i + BLOCK_SIZE + 1)).collect();
+    (Tensor::stack(&x, 0), Tensor::stack(&y, 0)) // B × (T) → (B, T)
+}
+
 fn lesson() -> Result<()> {
-    let vocab = Vocab { chars: vec![' ', 'a', 'c', 's', 't'] };
-    let ids = vocab.encode("a cat sat")?;
-    println!("{ids:?}");
-    println!("{}", vocab.decode(&ids));
-    if let Err(why) = vocab.encode("a dog") {
-        println!("{why}");
-    }
+    let data = Tensor::arange(1000, (Kind::Int64, Device::Cpu));
+    let (x, y) = batch(&data, &mut Rng::new(1337));
+    println!("x {:?}, y {:?}", x.size(), y.size());
+    println!("{:?}", Vec::<i64>::try_from(x.i(0))?);
+    println!("{:?}", Vec::<i64>::try_from(y.i(0))?);
     Ok(())
 }
 
