@@ -11,10 +11,38 @@
 use anyhow::{Result, bail};
 use lab::{Corpus, Rng};
 use std::{collections::BTreeSet, process::ExitCode};
+use tch::nn;
 use tch::{Device, IndexOp, Kind, Tensor};
 
 const BATCH_SIZE: i64 = 32; // B: windows in a batch
 const BLOCK_SIZE: i64 = 8; // T: characters in a window
+
+/// A table of n vectors, one for each id, that starts as PyTorch's does: N(0, 1).
+fn embedding(p: nn::Path, n: i64, n_embd: i64) -> nn::Embedding {
+    let init = nn::Init::Randn { mean: 0.0, stdev: 1.0 };
+    nn::embedding(p, n, n_embd, nn::EmbeddingConfig { ws_init: init, ..Default::default() })
+}
+
+struct Model {
+    vs: nn::VarStore, // holds the parameters, under their names
+    token_embedding_table: nn::Embedding,
+}
+
+impl Model {
+    fn new(device: Device, vocab_size: i64) -> Self {
+        let vs = nn::VarStore::new(device);
+        let p = vs.root(); // p / "x" is the place of a parameter called x
+        Self {
+            // Row i holds the logits of what follows character i.
+            token_embedding_table: embedding(&p / "token_embedding_table", vocab_size, vocab_size),
+            vs,
+        }
+    }
+
+    fn forward(&self, idx: &Tensor) -> Tensor {
+        idx.apply(&self.token_embedding_table) // (B, T) → (B, T, V)
+    }
+}
 
 /// The distinct characters of a text, sorted. A character's id is its place among them.
 struct Vocab {
@@ -58,11 +86,12 @@ fn batch(data: &Tensor, rng: &mut Rng) -> (Tensor, Tensor) {
 }
 
 fn lesson() -> Result<()> {
-    let data = Tensor::arange(1000, (Kind::Int64, Device::Cpu));
-    let (x, y) = batch(&data, &mut Rng::new(1337));
-    println!("x {:?}, y {:?}", x.size(), y.size());
-    println!("{:?}", Vec::<i64>::try_from(x.i(0))?);
-    println!("{:?}", Vec::<i64>::try_from(y.i(0))?);
+    tch::manual_seed(1337);
+    let model = Model::new(Device::Cpu, 5);
+    let logits = model.forward(&Tensor::from_slice(&[1i64])); // (1) → (1, V)
+    println!("logits {:.2?}", Vec::<f64>::try_from(logits.i(0))?);
+    let probs = logits.softmax(-1, Kind::Float); // -1: along the last dimension
+    println!("probs  {:.2?}", Vec::<f64>::try_from(probs.i(0))?);
     Ok(())
 }
 
