@@ -42,6 +42,12 @@ impl Model {
     fn forward(&self, idx: &Tensor) -> Tensor {
         idx.apply(&self.token_embedding_table) // (B, T) → (B, T, V)
     }
+
+    /// Mean cross-entropy in nats per character, a scalar tensor.
+    fn loss(&self, idx: &Tensor, targets: &Tensor) -> Tensor {
+        let logits = self.forward(idx).flatten(0, 1); // (B·T, V)
+        logits.cross_entropy_for_logits(&targets.flatten(0, 1)) // (B·T) → ()
+    }
 }
 
 /// The distinct characters of a text, sorted. A character's id is its place among them.
@@ -87,11 +93,15 @@ fn batch(data: &Tensor, rng: &mut Rng) -> (Tensor, Tensor) {
 
 fn lesson() -> Result<()> {
     tch::manual_seed(1337);
-    let model = Model::new(Device::Cpu, 5);
-    let logits = model.forward(&Tensor::from_slice(&[1i64])); // (1) → (1, V)
-    println!("logits {:.2?}", Vec::<f64>::try_from(logits.i(0))?);
-    let probs = logits.softmax(-1, Kind::Float); // -1: along the last dimension
-    println!("probs  {:.2?}", Vec::<f64>::try_from(probs.i(0))?);
+    let model = Model::new(Device::Cpu, 59);
+    for sigma in [1.0, 3.0] {
+        let logits = &model.token_embedding_table.ws * sigma; // (V, V)
+        let price = logits.logsumexp(-1, false).mean(Kind::Float).double_value(&[]);
+        let rule = 59f64.ln() + sigma * sigma / 2.0;
+        println!("spread {sigma}: {price:.2}, the rule says {rule:.2}");
+    }
+    let pairs = Tensor::randint(59, [2, 32, 1000], (Kind::Int64, Device::Cpu));
+    println!("the loss: {:.2}", model.loss(&pairs.i(0), &pairs.i(1)).double_value(&[]));
     Ok(())
 }
 
