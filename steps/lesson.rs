@@ -9,10 +9,11 @@
 //       gives: the most that can be known from one character. The sample is not English yet.
 
 use anyhow::{Result, bail};
-use lab::{Corpus, Rng};
+use clap::Parser;
+use lab::{Corpus, Flags, Rng};
 use std::{collections::BTreeSet, process::ExitCode};
 use tch::nn;
-use tch::{Device, IndexOp, Kind, Tensor};
+use tch::{Device, IndexOp, Tensor};
 
 const BATCH_SIZE: i64 = 32; // B: windows in a batch
 const BLOCK_SIZE: i64 = 8; // T: characters in a window
@@ -91,17 +92,24 @@ fn batch(data: &Tensor, rng: &mut Rng) -> (Tensor, Tensor) {
     (Tensor::stack(&x, 0), Tensor::stack(&y, 0)) // B × (T) → (B, T)
 }
 
+/// Trains a language model on the characters of a text, and lets it write.
+#[derive(Parser)]
+struct Args {
+    #[command(flatten)]
+    lab: Flags,
+}
+
 fn lesson() -> Result<()> {
-    tch::manual_seed(1337);
-    let model = Model::new(Device::Cpu, 59);
-    for sigma in [1.0, 3.0] {
-        let logits = &model.token_embedding_table.ws * sigma; // (V, V)
-        let price = logits.logsumexp(-1, false).mean(Kind::Float).double_value(&[]);
-        let rule = 59f64.ln() + sigma * sigma / 2.0;
-        println!("spread {sigma}: {price:.2}, the rule says {rule:.2}");
-    }
-    let pairs = Tensor::randint(59, [2, 32, 1000], (Kind::Int64, Device::Cpu));
-    println!("the loss: {:.2}", model.loss(&pairs.i(0), &pairs.i(1)).double_value(&[]));
+    let args = Args::parse();
+    let device = args.lab.device;
+    let corpus = Corpus::load(&args.lab, BLOCK_SIZE)?;
+    let vocab = Vocab::new(&corpus);
+    corpus.expect_alphabet(vocab.size())?; // each character more is paid for in every step
+    let train = Tensor::from_slice(&vocab.encode(&corpus.train)?).to(device);
+    let val = Tensor::from_slice(&vocab.encode(&corpus.val)?).to(device);
+    println!("{} characters: {:?}", vocab.size(), vocab.chars.iter().collect::<String>());
+    println!("train {:?}, val {:?}", train.size(), val.size());
+    println!("{:?}", corpus.val.chars().take(60).collect::<String>());
     Ok(())
 }
 
