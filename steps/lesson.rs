@@ -49,6 +49,21 @@ impl Model {
         let logits = self.forward(idx).flatten(0, 1); // (B·T, V)
         logits.cross_entropy_for_logits(&targets.flatten(0, 1)) // (B·T) → ()
     }
+
+    /// The loss over all of `data`, cut into windows that lie side by side; a shorter rest at the end is
+    /// left out.
+    fn evaluate(&self, data: &Tensor) -> f64 {
+        let _guard = tch::no_grad_guard();
+        let n = (data.size()[0] - 1) / BLOCK_SIZE; // windows
+        let x = data.i(..n * BLOCK_SIZE).view([n, BLOCK_SIZE]); // (n·T) → (n, T)
+        let y = data.i(1..n * BLOCK_SIZE + 1).view([n, BLOCK_SIZE]); // (n·T) → (n, T)
+        let mut sum = 0.0;
+        // 64 windows at a time. The last group may have fewer, so each loss has the weight of its windows.
+        for (x, y) in x.split(64, 0).iter().zip(&y.split(64, 0)) {
+            sum += self.loss(x, y).double_value(&[]) * x.size()[0] as f64;
+        }
+        sum / n as f64
+    }
 }
 
 /// The distinct characters of a text, sorted. A character's id is its place among them.
@@ -107,9 +122,10 @@ fn lesson() -> Result<()> {
     corpus.expect_alphabet(vocab.size())?; // each character more is paid for in every step
     let train = Tensor::from_slice(&vocab.encode(&corpus.train)?).to(device);
     let val = Tensor::from_slice(&vocab.encode(&corpus.val)?).to(device);
-    println!("{} characters: {:?}", vocab.size(), vocab.chars.iter().collect::<String>());
-    println!("train {:?}, val {:?}", train.size(), val.size());
-    println!("{:?}", corpus.val.chars().take(60).collect::<String>());
+    tch::manual_seed(args.lab.seed.into());
+    let model = Model::new(device, vocab.size());
+    println!("train {:.3}", model.evaluate(&train));
+    println!("val   {:.3}", model.evaluate(&val));
     Ok(())
 }
 
