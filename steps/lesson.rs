@@ -10,13 +10,16 @@
 
 use anyhow::{Result, bail};
 use clap::Parser;
-use lab::{Corpus, Flags, Rng};
+use lab::{Corpus, Flags, Log, Rng};
 use std::{collections::BTreeSet, process::ExitCode};
-use tch::nn;
+use tch::nn::{self, OptimizerConfig};
 use tch::{Device, IndexOp, Tensor};
 
 const BATCH_SIZE: i64 = 32; // B: windows in a batch
 const BLOCK_SIZE: i64 = 8; // T: characters in a window
+const MAX_STEPS: usize = 5000;
+const EVAL_INTERVAL: usize = 500;
+const LEARNING_RATE: f64 = 1e-2;
 
 /// A table of n vectors, one for each id, that starts as PyTorch's does: N(0, 1).
 fn embedding(p: nn::Path, n: i64, n_embd: i64) -> nn::Embedding {
@@ -107,6 +110,28 @@ fn batch(data: &Tensor, rng: &mut Rng) -> (Tensor, Tensor) {
     (Tensor::stack(&x, 0), Tensor::stack(&y, 0)) // B × (T) → (B, T)
 }
 
+/// Trains `model` on random batches, and logs its loss on `val`, text that it never saw.
+fn fit(
+    model: &Model,
+    train: &Tensor,
+    val: &Tensor,
+    steps: usize,
+    rng: &mut Rng,
+    log: &mut Log,
+) -> Result<()> {
+    let mut optimizer = nn::AdamW::default().build(&model.vs, LEARNING_RATE)?;
+    for step in 0..steps {
+        if step % EVAL_INTERVAL == 0 {
+            log.line(step, &[("val", model.evaluate(val))])?;
+        }
+        let (x, y) = batch(train, rng);
+        let loss = model.loss(&x, &y);
+        optimizer.backward_step(&loss); // zero_grad, backward and step in one
+        log.step(loss.double_value(&[]), BATCH_SIZE * BLOCK_SIZE);
+    }
+    log.line(steps, &[("val", model.evaluate(val))])
+}
+
 /// Trains a language model on the characters of a text, and lets it write.
 #[derive(Parser)]
 struct Args {
@@ -122,10 +147,14 @@ fn lesson() -> Result<()> {
     corpus.expect_alphabet(vocab.size())?; // each character more is paid for in every step
     let train = Tensor::from_slice(&vocab.encode(&corpus.train)?).to(device);
     let val = Tensor::from_slice(&vocab.encode(&corpus.val)?).to(device);
+    let steps = args.lab.steps(MAX_STEPS);
+    let mut log = Log::new(&args.lab)?;
+
     tch::manual_seed(args.lab.seed.into());
+    let mut rng = Rng::new(args.lab.seed.into());
     let model = Model::new(device, vocab.size());
-    println!("train {:.3}", model.evaluate(&train));
-    println!("val   {:.3}", model.evaluate(&val));
+    log.start("training", steps);
+    fit(&model, &train, &val, steps, &mut rng, &mut log)?;
     Ok(())
 }
 
