@@ -8,18 +8,19 @@
 // See:  the loss starts at ln V + ½ and ends at the bigram entropy that counting the same text
 //       gives: the most that can be known from one character. The sample is not English yet.
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use clap::Parser;
 use lab::{Corpus, Flags, Log, Rng};
 use std::{collections::BTreeSet, process::ExitCode};
 use tch::nn::{self, OptimizerConfig};
-use tch::{Device, IndexOp, Tensor};
+use tch::{Device, IndexOp, Kind, Tensor};
 
 const BATCH_SIZE: i64 = 32; // B: windows in a batch
 const BLOCK_SIZE: i64 = 8; // T: characters in a window
 const MAX_STEPS: usize = 5000;
 const EVAL_INTERVAL: usize = 500;
 const LEARNING_RATE: f64 = 1e-2;
+const SAMPLE: usize = 400; // characters to write at the end
 
 /// A table of n vectors, one for each id, that starts as PyTorch's does: N(0, 1).
 fn embedding(p: nn::Path, n: i64, n_embd: i64) -> nn::Embedding {
@@ -66,6 +67,19 @@ impl Model {
             sum += self.loss(x, y).double_value(&[]) * x.size()[0] as f64;
         }
         sum / n as f64
+    }
+
+    /// Writes `n` characters after `prompt`, each drawn from the probabilities that the model gives.
+    fn generate(&self, prompt: &[i64], n: usize, rng: &mut Rng) -> Vec<i64> {
+        let _guard = tch::no_grad_guard();
+        let mut ids = prompt.to_vec();
+        for _ in 0..n {
+            let idx = Tensor::from_slice(&ids).unsqueeze(0).to(self.vs.device()); // (1, T)
+            let logits = self.forward(&idx).i((0, -1)); // (1, T, V) → (V)
+            let probs = logits.softmax(-1, Kind::Float); // (V)
+            ids.push(rng.multinomial(&probs).int64_value(&[0]));
+        }
+        ids
     }
 }
 
@@ -135,6 +149,9 @@ fn fit(
 /// Trains a language model on the characters of a text, and lets it write.
 #[derive(Parser)]
 struct Args {
+    /// What the sample begins with [default: a new line; the corpus's first character if it has none]
+    #[arg(long, value_name = "TEXT")]
+    prompt: Option<String>,
     #[command(flatten)]
     lab: Flags,
 }
@@ -145,6 +162,8 @@ fn lesson() -> Result<()> {
     let corpus = Corpus::load(&args.lab, BLOCK_SIZE)?;
     let vocab = Vocab::new(&corpus);
     corpus.expect_alphabet(vocab.size())?; // each character more is paid for in every step
+    let prompt = vocab.encode(&args.prompt.unwrap_or(corpus.opening())).context("--prompt")?;
+    ensure!(!prompt.is_empty(), "--prompt: give at least one character");
     let train = Tensor::from_slice(&vocab.encode(&corpus.train)?).to(device);
     let val = Tensor::from_slice(&vocab.encode(&corpus.val)?).to(device);
     let steps = args.lab.steps(MAX_STEPS);
@@ -155,6 +174,8 @@ fn lesson() -> Result<()> {
     let model = Model::new(device, vocab.size());
     log.start("training", steps);
     fit(&model, &train, &val, steps, &mut rng, &mut log)?;
+
+    lab::print_sample(&vocab.decode(&model.generate(&prompt, SAMPLE, &mut rng)));
     Ok(())
 }
 
