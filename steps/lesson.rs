@@ -15,6 +15,9 @@ use std::{collections::BTreeSet, process::ExitCode};
 use tch::nn::{self, OptimizerConfig};
 use tch::{Device, IndexOp, Kind, Tensor};
 
+#[path = "proofs/step01.rs"]
+mod proof;
+
 const BATCH_SIZE: i64 = 32; // B: windows in a batch
 const BLOCK_SIZE: i64 = 8; // T: characters in a window
 const MAX_STEPS: usize = 5000;
@@ -176,7 +179,8 @@ fn lesson() -> Result<()> {
     fit(&model, &train, &val, steps, &mut rng, &mut log)?;
 
     lab::print_sample(&vocab.decode(&model.generate(&prompt, SAMPLE, &mut rng)));
-    Ok(())
+    proof::print(&model, &corpus, &log);
+    log.finish(corpus.floor())
 }
 
 fn main() -> ExitCode {
