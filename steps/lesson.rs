@@ -1,12 +1,13 @@
-// step01_bigram: the smallest language model
+// step02_attention: a character looks back
 //
-// New: a text becomes integers, random windows of it become a batch, and a table of V × V numbers
-// learns which character follows which. Cross-entropy says how well, sampling writes new text.
+// New since step01: positions, a head of causal self-attention, and several heads side by side.
+// Every character asks a question (query), shows what it holds (key) and hands over something
+// (value); the better a key answers the query, the more of its value is averaged in.
 //
-// Run:  cargo run --bin step01_bigram
-//       cargo run --bin step01_bigram -- --corpus shakespeare --prompt "O "
-// See:  the loss starts at ln V + ½ and ends at the bigram entropy that counting the same text
-//       gives: the most that can be known from one character. The sample is not English yet.
+// Run:  cargo run --bin step02_attention
+//       cargo run --bin step02_attention -- --corpus shakespeare
+// See:  three ways to average the past agree; one head gets below the bigram's entropy, which no
+//       model of a single character can; several narrow heads of the same total width do better.
 
 use anyhow::{Context, Result, bail, ensure};
 use clap::Parser;
@@ -14,9 +15,6 @@ use lab::{Corpus, Flags, Log, Rng};
 use std::{collections::BTreeSet, process::ExitCode};
 use tch::nn::{self, OptimizerConfig};
 use tch::{Device, IndexOp, Kind, Tensor};
-
-#[path = "proofs/step01.rs"]
-mod proof;
 
 const BATCH_SIZE: i64 = 32; // B: windows in a batch
 const BLOCK_SIZE: i64 = 8; // T: characters in a window
@@ -179,7 +177,6 @@ fn lesson() -> Result<()> {
     fit(&model, &train, &val, steps, &mut rng, &mut log)?;
 
     lab::print_sample(&vocab.decode(&model.generate(&prompt, SAMPLE, &mut rng)));
-    proof::print(&model, &corpus, &log);
     log.finish(corpus.floor())
 }
 
