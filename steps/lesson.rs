@@ -17,10 +17,12 @@ use tch::nn::{self, OptimizerConfig};
 use tch::{Device, IndexOp, Kind, Tensor};
 
 const BATCH_SIZE: i64 = 32; // B: windows in a batch
-const BLOCK_SIZE: i64 = 8; // T: characters in a window
-const MAX_STEPS: usize = 5000;
+const BLOCK_SIZE: i64 = 32; // T: characters in a window, as far as a character can look back
+const N_EMBD: i64 = 64; // C: numbers that stand for a character
+const N_HEAD: i64 = 4; // heads, each N_EMBD / N_HEAD wide
+const MAX_STEPS: usize = 3000;
 const EVAL_INTERVAL: usize = 500;
-const LEARNING_RATE: f64 = 1e-2;
+const LEARNING_RATE: f64 = 3e-3;
 const SAMPLE: usize = 400; // characters to write at the end
 
 /// A table of n vectors, one for each id, that starts as PyTorch's does: N(0, 1).
@@ -180,6 +182,16 @@ fn lesson() -> Result<()> {
     log.finish(corpus.floor())
 }
 
+fn tryout() -> Result<()> {
+    tch::manual_seed(1337);
+    let model = Model::new(Device::Cpu, 59);
+    let the = Tensor::from_slice(&[20i64, 8, 5]).unsqueeze(0); // (1, T)
+    let whe = Tensor::from_slice(&[23i64, 8, 5]).unsqueeze(0);
+    let difference = model.forward(&the).i((0, -1)) - model.forward(&whe).i((0, -1)); // (V)
+    println!("the and whe: {:.3}", difference.abs().max().double_value(&[]));
+    Ok(())
+}
+
 fn main() -> ExitCode {
-    lab::run(lesson)
+    lab::run(tryout)
 }
