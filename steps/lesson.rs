@@ -25,6 +25,34 @@ const EVAL_INTERVAL: usize = 500;
 const LEARNING_RATE: f64 = 3e-3;
 const SAMPLE: usize = 400; // characters to write at the end
 
+/// One head of causal self-attention.
+#[derive(Debug)]
+struct Head {
+    query: nn::Linear,
+    key: nn::Linear,
+    value: nn::Linear,
+    tril: Tensor, // (T, T) of ones on and below the diagonal
+}
+
+impl Head {
+    fn new(p: nn::Path, head_size: i64) -> Self {
+        Self {
+            query: linear(&p / "query", N_EMBD, head_size, false),
+            key: linear(&p / "key", N_EMBD, head_size, false),
+            value: linear(&p / "value", N_EMBD, head_size, false),
+            tril: Tensor::ones([BLOCK_SIZE, BLOCK_SIZE], (Kind::Float, p.device())).tril(0),
+        }
+    }
+}
+
+/// A linear layer that starts as PyTorch's does: uniform within ±1/√fan_in.
+fn linear(p: nn::Path, fan_in: i64, fan_out: i64, bias: bool) -> nn::Linear {
+    let bound = 1.0 / (fan_in as f64).sqrt();
+    let init = nn::Init::Uniform { lo: -bound, up: bound };
+    let config = nn::LinearConfig { ws_init: init, bs_init: Some(init), bias };
+    nn::linear(p, fan_in, fan_out, config)
+}
+
 /// A table of n vectors, one for each id, that starts as PyTorch's does: N(0, 1).
 fn embedding(p: nn::Path, n: i64, n_embd: i64) -> nn::Embedding {
     let init = nn::Init::Randn { mean: 0.0, stdev: 1.0 };
