@@ -43,6 +43,17 @@ impl Head {
             tril: Tensor::ones([BLOCK_SIZE, BLOCK_SIZE], (Kind::Float, p.device())).tril(0),
         }
     }
+
+    /// How much each character (row) looks at itself and at each one before it (column); rows sum to 1.
+    fn weights(&self, x: &Tensor) -> Tensor {
+        let q = x.apply(&self.query); // (B, T, C) → (B, T, hs)
+        let k = x.apply(&self.key); // (B, T, C) → (B, T, hs)
+        let (t, hs) = (q.size()[1], q.size()[2]);
+        // Without the root the products grow with hs, and softmax gives nearly all to one character.
+        let wei = q.matmul(&k.transpose(-2, -1)) / (hs as f64).sqrt(); // (B, T, T)
+        let future = self.tril.i((..t, ..t)).eq(0.0); // (T, T)
+        wei.masked_fill(&future, f64::NEG_INFINITY).softmax(-1, Kind::Float) // −∞ becomes 0
+    }
 }
 
 /// A linear layer that starts as PyTorch's does: uniform within ±1/√fan_in.
@@ -212,11 +223,13 @@ fn lesson() -> Result<()> {
 
 fn tryout() -> Result<()> {
     tch::manual_seed(1337);
-    let model = Model::new(Device::Cpu, 59);
-    let the = Tensor::from_slice(&[20i64, 8, 5]).unsqueeze(0); // (1, T)
-    let whe = Tensor::from_slice(&[23i64, 8, 5]).unsqueeze(0);
-    let difference = model.forward(&the).i((0, -1)) - model.forward(&whe).i((0, -1)); // (V)
-    println!("the and whe: {:.3}", difference.abs().max().double_value(&[]));
+    let vs = nn::VarStore::new(Device::Cpu);
+    let head = Head::new(vs.root(), 16);
+    let x = Tensor::randn([1, 5, N_EMBD], (Kind::Float, Device::Cpu)); // (B, T, C)
+    let wei = head.weights(&x).squeeze_dim(0); // (1, T, T) → (T, T)
+    for row in Vec::<Vec<f64>>::try_from(wei)? {
+        println!("{row:.2?}");
+    }
     Ok(())
 }
 
