@@ -13,7 +13,7 @@ use anyhow::{Context, Result, bail, ensure};
 use clap::Parser;
 use lab::{Corpus, Flags, Log, Rng};
 use std::{collections::BTreeSet, process::ExitCode};
-use tch::nn::{self, OptimizerConfig};
+use tch::nn::{self, Module, OptimizerConfig};
 use tch::{Device, IndexOp, Kind, Tensor};
 
 const BATCH_SIZE: i64 = 32; // B: windows in a batch
@@ -53,6 +53,13 @@ impl Head {
         let wei = q.matmul(&k.transpose(-2, -1)) / (hs as f64).sqrt(); // (B, T, T)
         let future = self.tril.i((..t, ..t)).eq(0.0); // (T, T)
         wei.masked_fill(&future, f64::NEG_INFINITY).softmax(-1, Kind::Float) // −∞ becomes 0
+    }
+}
+
+impl Module for Head {
+    fn forward(&self, x: &Tensor) -> Tensor {
+        let v = x.apply(&self.value); // (B, T, C) → (B, T, hs)
+        self.weights(x).matmul(&v) // (B, T, T) × (B, T, hs) → (B, T, hs)
     }
 }
 
@@ -226,10 +233,11 @@ fn tryout() -> Result<()> {
     let vs = nn::VarStore::new(Device::Cpu);
     let head = Head::new(vs.root(), 16);
     let x = Tensor::randn([1, 5, N_EMBD], (Kind::Float, Device::Cpu)); // (B, T, C)
-    let wei = head.weights(&x).squeeze_dim(0); // (1, T, T) → (T, T)
-    for row in Vec::<Vec<f64>>::try_from(wei)? {
-        println!("{row:.2?}");
-    }
+    let zeros = Tensor::zeros([1, 1, N_EMBD], (Kind::Float, Device::Cpu));
+    let other = Tensor::cat(&[x.i((.., ..4)), zeros], 1);
+    println!("{:?} → {:?}", x.size(), x.apply(&head).size());
+    let change = (x.apply(&head) - other.apply(&head)).abs().amax([0, 2], false); // (T)
+    println!("{:.2?}", Vec::<f64>::try_from(change)?);
     Ok(())
 }
 
