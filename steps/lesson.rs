@@ -80,15 +80,19 @@ fn embedding(p: nn::Path, n: i64, n_embd: i64) -> nn::Embedding {
 struct Model {
     vs: nn::VarStore, // holds the parameters, under their names
     token_embedding_table: nn::Embedding,
+    sa_heads: Vec<Head>, // several look at once, each with a question of its own
+    lm_head: nn::Linear,
 }
 
 impl Model {
-    fn new(device: Device, vocab_size: i64) -> Self {
+    fn new(device: Device, vocab_size: i64, n_head: i64) -> Self {
         let vs = nn::VarStore::new(device);
         let p = vs.root(); // p / "x" is the place of a parameter called x
+        let c = N_EMBD;
         Self {
-            // Row i holds the logits of what follows character i.
-            token_embedding_table: embedding(&p / "token_embedding_table", vocab_size, vocab_size),
+            token_embedding_table: embedding(&p / "token_embedding_table", vocab_size, c),
+            sa_heads: (0..n_head).map(|i| Head::new(&p / "sa_heads" / i, c / n_head)).collect(),
+            lm_head: linear(&p / "lm_head", c, vocab_size, true),
             vs,
         }
     }
@@ -220,8 +224,8 @@ fn lesson() -> Result<()> {
 
     tch::manual_seed(args.lab.seed.into());
     let mut rng = Rng::new(args.lab.seed.into());
-    let model = Model::new(device, vocab.size());
     log.start("training", steps);
+    let model = Model::new(device, vocab.size(), N_HEAD);
     fit(&model, &train, &val, steps, &mut rng, &mut log)?;
 
     lab::print_sample(&vocab.decode(&model.generate(&prompt, SAMPLE, &mut rng)));
@@ -229,15 +233,11 @@ fn lesson() -> Result<()> {
 }
 
 fn tryout() -> Result<()> {
-    tch::manual_seed(1337);
-    let vs = nn::VarStore::new(Device::Cpu);
-    let head = Head::new(vs.root(), 16);
-    let x = Tensor::randn([1, 5, N_EMBD], (Kind::Float, Device::Cpu)); // (B, T, C)
-    let zeros = Tensor::zeros([1, 1, N_EMBD], (Kind::Float, Device::Cpu));
-    let other = Tensor::cat(&[x.i((.., ..4)), zeros], 1);
-    println!("{:?} → {:?}", x.size(), x.apply(&head).size());
-    let change = (x.apply(&head) - other.apply(&head)).abs().amax([0, 2], false); // (T)
-    println!("{:.2?}", Vec::<f64>::try_from(change)?);
+    for n_head in [1, 4] {
+        let model = Model::new(Device::Cpu, 59, n_head);
+        let parameters: usize = model.vs.trainable_variables().iter().map(|p| p.numel()).sum();
+        println!("n_head {n_head}: {parameters} parameters");
+    }
     Ok(())
 }
 
