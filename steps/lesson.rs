@@ -80,6 +80,7 @@ fn embedding(p: nn::Path, n: i64, n_embd: i64) -> nn::Embedding {
 struct Model {
     vs: nn::VarStore, // holds the parameters, under their names
     token_embedding_table: nn::Embedding,
+    position_embedding_table: nn::Embedding,
     sa_heads: Vec<Head>, // several look at once, each with a question of its own
     lm_head: nn::Linear,
 }
@@ -91,6 +92,7 @@ impl Model {
         let c = N_EMBD;
         Self {
             token_embedding_table: embedding(&p / "token_embedding_table", vocab_size, c),
+            position_embedding_table: embedding(&p / "position_embedding_table", BLOCK_SIZE, c),
             sa_heads: (0..n_head).map(|i| Head::new(&p / "sa_heads" / i, c / n_head)).collect(),
             lm_head: linear(&p / "lm_head", c, vocab_size, true),
             vs,
@@ -98,7 +100,12 @@ impl Model {
     }
 
     fn forward(&self, idx: &Tensor) -> Tensor {
-        idx.apply(&self.token_embedding_table) // (B, T) → (B, T, V)
+        let pos = Tensor::arange(idx.size()[1], (Kind::Int64, idx.device())); // (T)
+        let tok_emb = idx.apply(&self.token_embedding_table); // (B, T) → (B, T, C)
+        let pos_emb = pos.apply(&self.position_embedding_table); // (T) → (T, C)
+        let x = tok_emb + pos_emb; // (B, T, C) + (T, C) → (B, T, C)
+        let heads: Vec<Tensor> = self.sa_heads.iter().map(|head| x.apply(head)).collect();
+        Tensor::cat(&heads, -1).apply(&self.lm_head) // n_head × (B, T, hs) → (B, T, C) → (B, T, V)
     }
 
     /// Mean cross-entropy in nats per character, a scalar tensor.
@@ -127,7 +134,9 @@ impl Model {
         let _guard = tch::no_grad_guard();
         let mut ids = prompt.to_vec();
         for _ in 0..n {
-            let idx = Tensor::from_slice(&ids).unsqueeze(0).to(self.vs.device()); // (1, T)
+            // There are no positions beyond BLOCK_SIZE: the oldest characters drop out of sight.
+            let seen = &ids[ids.len().saturating_sub(BLOCK_SIZE as usize)..];
+            let idx = Tensor::from_slice(seen).unsqueeze(0).to(self.vs.device()); // (1, T)
             let logits = self.forward(&idx).i((0, -1)); // (1, T, V) → (V)
             let probs = logits.softmax(-1, Kind::Float); // (V)
             ids.push(rng.multinomial(&probs).int64_value(&[0]));
@@ -233,11 +242,12 @@ fn lesson() -> Result<()> {
 }
 
 fn tryout() -> Result<()> {
-    for n_head in [1, 4] {
-        let model = Model::new(Device::Cpu, 59, n_head);
-        let parameters: usize = model.vs.trainable_variables().iter().map(|p| p.numel()).sum();
-        println!("n_head {n_head}: {parameters} parameters");
-    }
+    tch::manual_seed(1337);
+    let model = Model::new(Device::Cpu, 59, N_HEAD);
+    let answer = |ids: &[i64]| model.forward(&Tensor::from_slice(ids).unsqueeze(0)).i((0, -1)); // (V)
+    let difference = |a: &[i64], b: &[i64]| (answer(a) - answer(b)).abs().max().double_value(&[]);
+    println!("the and whe: {:.3}", difference(&[20, 8, 5], &[23, 8, 5]));
+    println!("dog and god: {:.3}", difference(&[4, 15, 7, 0], &[7, 15, 4, 0]));
     Ok(())
 }
 
