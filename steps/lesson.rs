@@ -233,24 +233,21 @@ fn lesson() -> Result<()> {
 
     tch::manual_seed(args.lab.seed.into());
     let mut rng = Rng::new(args.lab.seed.into());
-    log.start("training", steps);
+    let one_head = Model::new(device, vocab.size(), 1);
+    log.start("one head", steps);
+    fit(&one_head, &train, &val, steps, &mut rng, &mut log)?;
+    lab::print_sample(&vocab.decode(&one_head.generate(&prompt, SAMPLE, &mut rng)));
+
+    tch::manual_seed(args.lab.seed.into());
+    let mut rng = Rng::new(args.lab.seed.into());
     let model = Model::new(device, vocab.size(), N_HEAD);
+    log.start("four heads", steps);
     fit(&model, &train, &val, steps, &mut rng, &mut log)?;
 
     lab::print_sample(&vocab.decode(&model.generate(&prompt, SAMPLE, &mut rng)));
     log.finish(corpus.floor())
 }
 
-fn tryout() -> Result<()> {
-    tch::manual_seed(1337);
-    let model = Model::new(Device::Cpu, 59, N_HEAD);
-    let answer = |ids: &[i64]| model.forward(&Tensor::from_slice(ids).unsqueeze(0)).i((0, -1)); // (V)
-    let difference = |a: &[i64], b: &[i64]| (answer(a) - answer(b)).abs().max().double_value(&[]);
-    println!("the and whe: {:.3}", difference(&[20, 8, 5], &[23, 8, 5]));
-    println!("dog and god: {:.3}", difference(&[4, 15, 7, 0], &[7, 15, 4, 0]));
-    Ok(())
-}
-
 fn main() -> ExitCode {
-    lab::run(tryout)
+    lab::run(lesson)
 }
