@@ -16,6 +16,9 @@ use std::{collections::BTreeSet, process::ExitCode};
 use tch::nn::{self, Module, OptimizerConfig};
 use tch::{Device, IndexOp, Kind, Tensor};
 
+#[path = "proofs/step02.rs"]
+mod proof;
+
 const BATCH_SIZE: i64 = 32; // B: windows in a batch
 const BLOCK_SIZE: i64 = 32; // T: characters in a window, as far as a character can look back
 const N_EMBD: i64 = 64; // C: numbers that stand for a character
@@ -245,6 +248,7 @@ fn lesson() -> Result<()> {
     fit(&model, &train, &val, steps, &mut rng, &mut log)?;
 
     lab::print_sample(&vocab.decode(&model.generate(&prompt, SAMPLE, &mut rng)));
+    proof::print(&model, &corpus, &log);
     log.finish(corpus.floor())
 }
 
