@@ -1,13 +1,12 @@
-// step02_attention: a character looks back
+// step03_blocks: the transformer, as in "Let's build GPT"
 //
-// New since step01: positions, a head of causal self-attention, and several heads side by side.
-// Every character asks a question (query), shows what it holds (key) and hands over something
-// (value); the better a key answers the query, the more of its value is averaged in.
+// New since step02: a feed-forward layer lets each character think about what it has heard; both go
+// into a block, and blocks are stacked. Residual connections and layer norm make the depth trainable.
 //
-// Run:  cargo run --bin step02_attention
-//       cargo run --bin step02_attention -- --corpus shakespeare
-// See:  three ways to average the past agree; one head gets below the bigram's entropy, which no
-//       model of a single character can; several narrow heads of the same total width do better.
+// Run:  cargo run --bin step03_blocks
+//       cargo run --bin step03_blocks -- --corpus shakespeare --steps 2000
+// See:  a much lower loss, and a sample that reads like the corpus. The attention maps show which
+//       earlier characters each head looks at.
 
 use anyhow::{Context, Result, bail, ensure};
 use clap::Parser;
@@ -15,9 +14,6 @@ use lab::{Corpus, Flags, Log, Rng};
 use std::{collections::BTreeSet, process::ExitCode};
 use tch::nn::{self, Module, OptimizerConfig};
 use tch::{Device, IndexOp, Kind, Tensor};
-
-#[path = "proofs/step02.rs"]
-mod proof;
 
 const BATCH_SIZE: i64 = 32; // B: windows in a batch
 const BLOCK_SIZE: i64 = 32; // T: characters in a window, as far as a character can look back
@@ -248,7 +244,6 @@ fn lesson() -> Result<()> {
     fit(&model, &train, &val, steps, &mut rng, &mut log)?;
 
     lab::print_sample(&vocab.decode(&model.generate(&prompt, SAMPLE, &mut rng)));
-    proof::print(&model, &corpus, &log);
     log.finish(corpus.floor())
 }
 
