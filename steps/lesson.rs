@@ -15,13 +15,14 @@ use std::{collections::BTreeSet, process::ExitCode};
 use tch::nn::{self, Module, OptimizerConfig};
 use tch::{Device, IndexOp, Kind, Tensor};
 
-const BATCH_SIZE: i64 = 32; // B: windows in a batch
-const BLOCK_SIZE: i64 = 32; // T: characters in a window, as far as a character can look back
-const N_EMBD: i64 = 64; // C: numbers that stand for a character
+const BATCH_SIZE: i64 = 12; // B: windows in a batch
+const BLOCK_SIZE: i64 = 64; // T: characters in a window, as far as a character can look back
+const N_EMBD: i64 = 128; // C: numbers that stand for a character
 const N_HEAD: i64 = 4; // heads, each N_EMBD / N_HEAD wide
-const MAX_STEPS: usize = 3000;
-const EVAL_INTERVAL: usize = 500;
-const LEARNING_RATE: f64 = 3e-3;
+const N_LAYER: i64 = 4; // blocks
+const MAX_STEPS: usize = 1000;
+const EVAL_INTERVAL: usize = 250;
+const LEARNING_RATE: f64 = 2e-3;
 const SAMPLE: usize = 400; // characters to write at the end
 
 /// One head of causal self-attention.
