@@ -63,6 +63,14 @@ impl Module for Head {
     }
 }
 
+/// Attention lets the characters talk; here each one thinks about it by itself.
+fn feed_forward(p: nn::Path) -> nn::Sequential {
+    nn::seq()
+        .add(linear(&p / "0", N_EMBD, 4 * N_EMBD, true)) // (B, T, C) → (B, T, 4·C)
+        .add_fn(|x| x.relu())
+        .add(linear(&p / "2", 4 * N_EMBD, N_EMBD, true)) // (B, T, 4·C) → (B, T, C)
+}
+
 /// A linear layer that starts as PyTorch's does: uniform within ±1/√fan_in.
 fn linear(p: nn::Path, fan_in: i64, fan_out: i64, bias: bool) -> nn::Linear {
     let bound = 1.0 / (fan_in as f64).sqrt();
@@ -248,6 +256,20 @@ fn lesson() -> Result<()> {
     log.finish(corpus.floor())
 }
 
+fn tryout() -> Result<()> {
+    tch::manual_seed(1337);
+    let vs = nn::VarStore::new(Device::Cpu);
+    let ffwd = feed_forward(vs.root());
+    let x = Tensor::randn([1, 5, N_EMBD], (Kind::Float, Device::Cpu)); // (B, T, C)
+    let zeros = Tensor::zeros([1, 1, N_EMBD], (Kind::Float, Device::Cpu));
+    let other = Tensor::cat(&[x.i((.., ..4)), zeros], 1);
+    let change = (x.apply(&ffwd) - other.apply(&ffwd)).abs().amax([0, 2], false); // (T)
+    println!("{:.2?}", Vec::<f64>::try_from(change)?);
+    let parameters: usize = vs.trainable_variables().iter().map(|p| p.numel()).sum();
+    println!("{parameters} parameters");
+    Ok(())
+}
+
 fn main() -> ExitCode {
-    lab::run(lesson)
+    lab::run(tryout)
 }
