@@ -63,6 +63,29 @@ impl Module for Head {
     }
 }
 
+/// Several heads look at once, each with a question of its own; a projection mixes their answers.
+#[derive(Debug)]
+struct MultiHead {
+    heads: Vec<Head>,
+    proj: nn::Linear,
+}
+
+impl MultiHead {
+    fn new(p: nn::Path) -> Self {
+        Self {
+            heads: (0..N_HEAD).map(|i| Head::new(&p / "heads" / i, N_EMBD / N_HEAD)).collect(),
+            proj: linear(&p / "proj", N_EMBD, N_EMBD, true),
+        }
+    }
+}
+
+impl Module for MultiHead {
+    fn forward(&self, x: &Tensor) -> Tensor {
+        let heads: Vec<Tensor> = self.heads.iter().map(|head| x.apply(head)).collect();
+        Tensor::cat(&heads, -1).apply(&self.proj) // n_head × (B, T, hs) → (B, T, C)
+    }
+}
+
 /// Attention lets the characters talk; here each one thinks about it by itself.
 fn feed_forward(p: nn::Path) -> nn::Sequential {
     nn::seq()
