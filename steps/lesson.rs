@@ -94,6 +94,26 @@ fn feed_forward(p: nn::Path) -> nn::Sequential {
         .add(linear(&p / "2", 4 * N_EMBD, N_EMBD, true)) // (B, T, 4·C) → (B, T, C)
 }
 
+/// Talk, then think. Each adds to the stream, so that a gradient passes any number of blocks.
+#[derive(Debug)]
+struct Block {
+    ln_1: nn::LayerNorm,
+    sa: MultiHead,
+    ln_2: nn::LayerNorm,
+    ffwd: nn::Sequential,
+}
+
+impl Block {
+    fn new(p: nn::Path) -> Self {
+        Self {
+            ln_1: nn::layer_norm(&p / "ln_1", vec![N_EMBD], Default::default()),
+            sa: MultiHead::new(&p / "sa"),
+            ln_2: nn::layer_norm(&p / "ln_2", vec![N_EMBD], Default::default()),
+            ffwd: feed_forward(&p / "ffwd"),
+        }
+    }
+}
+
 /// A linear layer that starts as PyTorch's does: uniform within ±1/√fan_in.
 fn linear(p: nn::Path, fan_in: i64, fan_out: i64, bias: bool) -> nn::Linear {
     let bound = 1.0 / (fan_in as f64).sqrt();
@@ -280,16 +300,11 @@ fn lesson() -> Result<()> {
 }
 
 fn tryout() -> Result<()> {
-    tch::manual_seed(1337);
     let vs = nn::VarStore::new(Device::Cpu);
-    let ffwd = feed_forward(vs.root());
-    let x = Tensor::randn([1, 5, N_EMBD], (Kind::Float, Device::Cpu)); // (B, T, C)
-    let zeros = Tensor::zeros([1, 1, N_EMBD], (Kind::Float, Device::Cpu));
-    let other = Tensor::cat(&[x.i((.., ..4)), zeros], 1);
-    let change = (x.apply(&ffwd) - other.apply(&ffwd)).abs().amax([0, 2], false); // (T)
-    println!("{:.2?}", Vec::<f64>::try_from(change)?);
-    let parameters: usize = vs.trainable_variables().iter().map(|p| p.numel()).sum();
-    println!("{parameters} parameters");
+    let norm = nn::layer_norm(vs.root(), vec![5], Default::default());
+    let x = Tensor::from_slice(&[2f32, 6.0, 8.0, 5.0, 4.0]);
+    println!("{:.3?}", Vec::<f64>::try_from(x.apply(&norm))?);
+    println!("{:.3?}", Vec::<f64>::try_from((x * 10.0).apply(&norm))?);
     Ok(())
 }
 
