@@ -114,6 +114,13 @@ impl Block {
     }
 }
 
+impl Module for Block {
+    fn forward(&self, x: &Tensor) -> Tensor {
+        let x = x + x.apply(&self.ln_1).apply(&self.sa); // (B, T, C)
+        &x + x.apply(&self.ln_2).apply(&self.ffwd) // (B, T, C)
+    }
+}
+
 /// A linear layer that starts as PyTorch's does: uniform within ±1/√fan_in.
 fn linear(p: nn::Path, fan_in: i64, fan_out: i64, bias: bool) -> nn::Linear {
     let bound = 1.0 / (fan_in as f64).sqrt();
@@ -300,11 +307,20 @@ fn lesson() -> Result<()> {
 }
 
 fn tryout() -> Result<()> {
+    tch::manual_seed(1337);
     let vs = nn::VarStore::new(Device::Cpu);
-    let norm = nn::layer_norm(vs.root(), vec![5], Default::default());
-    let x = Tensor::from_slice(&[2f32, 6.0, 8.0, 5.0, 4.0]);
-    println!("{:.3?}", Vec::<f64>::try_from(x.apply(&norm))?);
-    println!("{:.3?}", Vec::<f64>::try_from((x * 10.0).apply(&norm))?);
+    let mut added = Tensor::randn([1, BLOCK_SIZE, N_EMBD], (Kind::Float, Device::Cpu)); // (B, T, C)
+    let mut replaced = added.copy();
+    let variance = |x: &Tensor| x.var_dim(1, false, false).mean(Kind::Float); // between places
+    let between = |x: &Tensor| (variance(x) / x.var(false)).double_value(&[]);
+    for i in 0..N_LAYER {
+        let block = Block::new(&vs.root() / i);
+        added = added.apply(&block);
+        replaced = replaced.apply(&block.ln_1).apply(&block.sa);
+        replaced = replaced.apply(&block.ln_2).apply(&block.ffwd);
+        let (added, replaced) = (between(&added), between(&replaced));
+        println!("block {}: added {added:.2}, replaced {replaced:.2}", i + 1);
+    }
     Ok(())
 }
 
