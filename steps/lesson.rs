@@ -139,19 +139,21 @@ struct Model {
     vs: nn::VarStore, // holds the parameters, under their names
     token_embedding_table: nn::Embedding,
     position_embedding_table: nn::Embedding,
-    sa_heads: Vec<Head>, // several look at once, each with a question of its own
+    blocks: Vec<Block>,
+    ln_f: nn::LayerNorm,
     lm_head: nn::Linear,
 }
 
 impl Model {
-    fn new(device: Device, vocab_size: i64, n_head: i64) -> Self {
+    fn new(device: Device, vocab_size: i64) -> Self {
         let vs = nn::VarStore::new(device);
         let p = vs.root(); // p / "x" is the place of a parameter called x
         let c = N_EMBD;
         Self {
             token_embedding_table: embedding(&p / "token_embedding_table", vocab_size, c),
             position_embedding_table: embedding(&p / "position_embedding_table", BLOCK_SIZE, c),
-            sa_heads: (0..n_head).map(|i| Head::new(&p / "sa_heads" / i, c / n_head)).collect(),
+            blocks: (0..N_LAYER).map(|i| Block::new(&p / "blocks" / i)).collect(),
+            ln_f: nn::layer_norm(&p / "ln_f", vec![c], Default::default()),
             lm_head: linear(&p / "lm_head", c, vocab_size, true),
             vs,
         }
@@ -161,9 +163,11 @@ impl Model {
         let pos = Tensor::arange(idx.size()[1], (Kind::Int64, idx.device())); // (T)
         let tok_emb = idx.apply(&self.token_embedding_table); // (B, T) → (B, T, C)
         let pos_emb = pos.apply(&self.position_embedding_table); // (T) → (T, C)
-        let x = tok_emb + pos_emb; // (B, T, C) + (T, C) → (B, T, C)
-        let heads: Vec<Tensor> = self.sa_heads.iter().map(|head| x.apply(head)).collect();
-        Tensor::cat(&heads, -1).apply(&self.lm_head) // n_head × (B, T, hs) → (B, T, C) → (B, T, V)
+        let mut x = tok_emb + pos_emb; // (B, T, C) + (T, C) → (B, T, C)
+        for block in &self.blocks {
+            x = x.apply(block); // (B, T, C)
+        }
+        x.apply(&self.ln_f).apply(&self.lm_head) // (B, T, C) → (B, T, V)
     }
 
     /// Mean cross-entropy in nats per character, a scalar tensor.
@@ -291,15 +295,8 @@ fn lesson() -> Result<()> {
 
     tch::manual_seed(args.lab.seed.into());
     let mut rng = Rng::new(args.lab.seed.into());
-    let one_head = Model::new(device, vocab.size(), 1);
-    log.start("one head", steps);
-    fit(&one_head, &train, &val, steps, &mut rng, &mut log)?;
-    lab::print_sample(&vocab.decode(&one_head.generate(&prompt, SAMPLE, &mut rng)));
-
-    tch::manual_seed(args.lab.seed.into());
-    let mut rng = Rng::new(args.lab.seed.into());
-    let model = Model::new(device, vocab.size(), N_HEAD);
     log.start("four heads", steps);
+    let model = Model::new(device, vocab.size());
     fit(&model, &train, &val, steps, &mut rng, &mut log)?;
 
     lab::print_sample(&vocab.decode(&model.generate(&prompt, SAMPLE, &mut rng)));
@@ -308,19 +305,12 @@ fn lesson() -> Result<()> {
 
 fn tryout() -> Result<()> {
     tch::manual_seed(1337);
-    let vs = nn::VarStore::new(Device::Cpu);
-    let mut added = Tensor::randn([1, BLOCK_SIZE, N_EMBD], (Kind::Float, Device::Cpu)); // (B, T, C)
-    let mut replaced = added.copy();
-    let variance = |x: &Tensor| x.var_dim(1, false, false).mean(Kind::Float); // between places
-    let between = |x: &Tensor| (variance(x) / x.var(false)).double_value(&[]);
-    for i in 0..N_LAYER {
-        let block = Block::new(&vs.root() / i);
-        added = added.apply(&block);
-        replaced = replaced.apply(&block.ln_1).apply(&block.sa);
-        replaced = replaced.apply(&block.ln_2).apply(&block.ffwd);
-        let (added, replaced) = (between(&added), between(&replaced));
-        println!("block {}: added {added:.2}, replaced {replaced:.2}", i + 1);
-    }
+    let model = Model::new(Device::Cpu, 59);
+    let parameters: usize = model.vs.trainable_variables().iter().map(|p| p.numel()).sum();
+    println!("{parameters} parameters");
+    let idx = Tensor::randint(59, [12, 65], (Kind::Int64, Device::Cpu)); // (B, T + 1)
+    let loss = model.loss(&idx.i((.., ..64)), &idx.i((.., 1..)));
+    println!("loss {:.3}", loss.double_value(&[]));
     Ok(())
 }
 
