@@ -295,25 +295,14 @@ fn lesson() -> Result<()> {
 
     tch::manual_seed(args.lab.seed.into());
     let mut rng = Rng::new(args.lab.seed.into());
-    log.start("four heads", steps);
     let model = Model::new(device, vocab.size());
+    log.start("training", steps);
     fit(&model, &train, &val, steps, &mut rng, &mut log)?;
 
     lab::print_sample(&vocab.decode(&model.generate(&prompt, SAMPLE, &mut rng)));
     log.finish(corpus.floor())
 }
 
-fn tryout() -> Result<()> {
-    tch::manual_seed(1337);
-    let model = Model::new(Device::Cpu, 59);
-    let parameters: usize = model.vs.trainable_variables().iter().map(|p| p.numel()).sum();
-    println!("{parameters} parameters");
-    let idx = Tensor::randint(59, [12, 65], (Kind::Int64, Device::Cpu)); // (B, T + 1)
-    let loss = model.loss(&idx.i((.., ..64)), &idx.i((.., 1..)));
-    println!("loss {:.3}", loss.double_value(&[]));
-    Ok(())
-}
-
 fn main() -> ExitCode {
-    lab::run(tryout)
+    lab::run(lesson)
 }
