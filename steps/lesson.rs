@@ -15,6 +15,9 @@ use std::{collections::BTreeSet, process::ExitCode};
 use tch::nn::{self, Module, OptimizerConfig};
 use tch::{Device, IndexOp, Kind, Tensor};
 
+#[path = "proofs/step03.rs"]
+mod proof;
+
 const BATCH_SIZE: i64 = 12; // B: windows in a batch
 const BLOCK_SIZE: i64 = 64; // T: characters in a window, as far as a character can look back
 const N_EMBD: i64 = 128; // C: numbers that stand for a character
@@ -300,6 +303,8 @@ fn lesson() -> Result<()> {
     fit(&model, &train, &val, steps, &mut rng, &mut log)?;
 
     lab::print_sample(&vocab.decode(&model.generate(&prompt, SAMPLE, &mut rng)));
+    proof::print(&model, &log);
+    proof::draw_attention(&model, &vocab, &val, &args.lab)?;
     log.finish(corpus.floor())
 }
 
