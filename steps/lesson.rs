@@ -9,9 +9,24 @@
 //       tokens are exactly tiktoken's; how many bytes a token stands for as the vocabulary grows.
 
 use anyhow::Result;
-use std::process::ExitCode;
+use std::{cmp::Reverse, collections::HashMap, process::ExitCode};
+
+/// The pair of neighbours that occurs most often, if one occurs twice; the smaller ids win a tie.
+fn most_frequent_pair(pieces: &[(Vec<u32>, usize)]) -> Option<((u32, u32), usize)> {
+    let mut times: HashMap<(u32, u32), usize> = HashMap::new();
+    for (ids, count) in pieces {
+        for pair in ids.windows(2) {
+            *times.entry((pair[0], pair[1])).or_default() += count;
+        }
+    }
+    let most = times.into_iter().max_by_key(|&(pair, times)| (times, Reverse(pair)));
+    most.filter(|&(_, times)| times > 1)
+}
 
 fn lesson() -> Result<()> {
+    let ids: Vec<u32> = "the then this".bytes().map(u32::from).collect();
+    println!("{ids:?}");
+    println!("{:?}", most_frequent_pair(&[(ids, 1)]));
     Ok(())
 }
 
