@@ -23,10 +23,30 @@ fn most_frequent_pair(pieces: &[(Vec<u32>, usize)]) -> Option<((u32, u32), usize
     most.filter(|&(_, times)| times > 1)
 }
 
+/// Replaces `pair` by `id` wherever it stands in `ids`, from left to right.
+fn merge(ids: &mut Vec<u32>, pair: (u32, u32), id: u32) {
+    let mut merged = Vec::with_capacity(ids.len());
+    let mut rest = ids.as_slice();
+    while let [first, tail @ ..] = rest {
+        if tail.first().is_some_and(|second| (*first, *second) == pair) {
+            merged.push(id);
+            rest = &tail[1..];
+        } else {
+            merged.push(*first);
+            rest = tail;
+        }
+    }
+    *ids = merged;
+}
+
 fn lesson() -> Result<()> {
-    let ids: Vec<u32> = "the then this".bytes().map(u32::from).collect();
+    let mut ids: Vec<u32> = "the then this".bytes().map(u32::from).collect();
+    for id in 256.. {
+        let Some((pair, times)) = most_frequent_pair(&[(ids.clone(), 1)]) else { break };
+        merge(&mut ids, pair, id);
+        println!("{pair:?}, {times} times, becomes {id}");
+    }
     println!("{ids:?}");
-    println!("{:?}", most_frequent_pair(&[(ids, 1)]));
     Ok(())
 }
 
