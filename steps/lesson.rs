@@ -9,7 +9,13 @@
 //       tokens are exactly tiktoken's; how many bytes a token stands for as the vocabulary grows.
 
 use anyhow::Result;
+use fancy_regex::Regex;
 use std::{cmp::Reverse, collections::HashMap, process::ExitCode};
+
+/// GPT-2's rule for cutting text into pieces, so that no token runs across them: English endings,
+/// then letters, numbers and other signs with the space before them, then white space, whose last
+/// one is left to the word that follows.
+const PIECES: &str = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+";
 
 /// The pair of neighbours that occurs most often, if one occurs twice; the smaller ids win a tie.
 fn most_frequent_pair(pieces: &[(Vec<u32>, usize)]) -> Option<((u32, u32), usize)> {
@@ -40,13 +46,13 @@ fn merge(ids: &mut Vec<u32>, pair: (u32, u32), id: u32) {
 }
 
 fn lesson() -> Result<()> {
-    let mut ids: Vec<u32> = "the then this".bytes().map(u32::from).collect();
-    for id in 256.. {
-        let Some((pair, times)) = most_frequent_pair(&[(ids.clone(), 1)]) else { break };
-        merge(&mut ids, pair, id);
-        println!("{pair:?}, {times} times, becomes {id}");
+    let pieces = Regex::new(PIECES)?;
+    for text in ["The fox said hello; it's 2026.", "one   two", "IT'S", "लोमड़ी"] {
+        for piece in pieces.find_iter(text) {
+            print!("{:?} ", piece?.as_str());
+        }
+        println!();
     }
-    println!("{ids:?}");
     Ok(())
 }
 
