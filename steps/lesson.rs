@@ -17,6 +17,31 @@ use std::{cmp::Reverse, collections::HashMap, process::ExitCode};
 /// one is left to the word that follows.
 const PIECES: &str = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+";
 
+/// The bytes that each token stands for. A token's id is its place; the lower, the earlier learned.
+struct Tokenizer {
+    tokens: Vec<Vec<u8>>,
+    ids: HashMap<Vec<u8>, u32>,
+    pieces: Regex,
+}
+
+impl Tokenizer {
+    fn new(tokens: Vec<Vec<u8>>) -> Result<Self> {
+        let ids = tokens.iter().cloned().zip(0..).collect();
+        Ok(Self { tokens, ids, pieces: Regex::new(PIECES)? })
+    }
+
+    fn bytes(&self, id: u32) -> &[u8] {
+        &self.tokens[id as usize]
+    }
+
+    /// The text that `ids` stand for. Where a token ends inside a character, as a model's may, the
+    /// broken character becomes �.
+    fn decode(&self, ids: &[u32]) -> String {
+        let bytes: Vec<u8> = ids.iter().flat_map(|&id| self.bytes(id)).copied().collect();
+        String::from_utf8_lossy(&bytes).into_owned()
+    }
+}
+
 /// The pair of neighbours that occurs most often, if one occurs twice; the smaller ids win a tie.
 fn most_frequent_pair(pieces: &[(Vec<u32>, usize)]) -> Option<((u32, u32), usize)> {
     let mut times: HashMap<(u32, u32), usize> = HashMap::new();
@@ -46,13 +71,9 @@ fn merge(ids: &mut Vec<u32>, pair: (u32, u32), id: u32) {
 }
 
 fn lesson() -> Result<()> {
-    let pieces = Regex::new(PIECES)?;
-    for text in ["The fox said hello; it's 2026.", "one   two", "IT'S", "लोमड़ी"] {
-        for piece in pieces.find_iter(text) {
-            print!("{:?} ", piece?.as_str());
-        }
-        println!();
-    }
+    let tokenizer = Tokenizer::new((0..=255).map(|byte| vec![byte]).collect())?;
+    println!("{}", tokenizer.decode(&[102, 111, 120, 32, 240, 159, 166, 138]));
+    println!("{}", tokenizer.decode(&[102, 111, 120, 32, 240, 159, 166]));
     Ok(())
 }
 
