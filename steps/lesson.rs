@@ -30,6 +30,15 @@ impl Tokenizer {
         Ok(Self { tokens, ids, pieces: Regex::new(PIECES)? })
     }
 
+    /// The id of the token that a pair makes: a new one, unless another pair has made the same bytes.
+    fn learn(&mut self, (left, right): (u32, u32)) -> u32 {
+        let bytes = [self.bytes(left), self.bytes(right)].concat();
+        *self.ids.entry(bytes).or_insert_with_key(|bytes| {
+            self.tokens.push(bytes.clone());
+            self.tokens.len() as u32 - 1
+        })
+    }
+
     fn bytes(&self, id: u32) -> &[u8] {
         &self.tokens[id as usize]
     }
@@ -71,9 +80,10 @@ fn merge(ids: &mut Vec<u32>, pair: (u32, u32), id: u32) {
 }
 
 fn lesson() -> Result<()> {
-    let tokenizer = Tokenizer::new((0..=255).map(|byte| vec![byte]).collect())?;
-    println!("{}", tokenizer.decode(&[102, 111, 120, 32, 240, 159, 166, 138]));
-    println!("{}", tokenizer.decode(&[102, 111, 120, 32, 240, 159, 166]));
+    let mut tokenizer = Tokenizer::new((0..=255).map(|byte| vec![byte]).collect())?;
+    let (th, he) = (tokenizer.learn((116, 104)), tokenizer.learn((104, 101)));
+    println!("th {th}, he {he}");
+    println!("th + e {}, t + he {}", tokenizer.learn((th, 101)), tokenizer.learn((116, he)));
     Ok(())
 }
 
