@@ -30,6 +30,31 @@ impl Tokenizer {
         Ok(Self { tokens, ids, pieces: Regex::new(PIECES)? })
     }
 
+    /// Learns tokens from `text` until there are `vocab_size` or no pair is left that occurs twice.
+    /// Reports every merge. Each one takes time for all bytes of all different pieces.
+    fn train(text: &str, vocab_size: usize, mut report: impl FnMut(&Merge)) -> Result<Self> {
+        let mut tokenizer = Self::new((0..=255).map(|byte| vec![byte]).collect())?;
+        // A piece that occurs a thousand times is kept once, with its count.
+        let mut counts: HashMap<&str, usize> = HashMap::new();
+        for piece in tokenizer.pieces.find_iter(text) {
+            *counts.entry(piece?.as_str()).or_default() += 1;
+        }
+        let as_ids = |piece: &str| piece.bytes().map(u32::from).collect();
+        let mut pieces: Vec<(Vec<u32>, usize)> =
+            counts.iter().map(|(piece, count)| (as_ids(piece), *count)).collect();
+
+        while tokenizer.tokens.len() < vocab_size {
+            let Some((pair, times)) = most_frequent_pair(&pieces) else { break };
+            let id = tokenizer.learn(pair);
+            for (ids, _) in &mut pieces {
+                merge(ids, pair, id);
+            }
+            let tokens = pieces.iter().map(|(ids, count)| ids.len() * count).sum();
+            report(&Merge { pair, id, times, tokens, tokenizer: &tokenizer });
+        }
+        Ok(tokenizer)
+    }
+
     /// The id of the token that a pair makes: a new one, unless another pair has made the same bytes.
     fn learn(&mut self, (left, right): (u32, u32)) -> u32 {
         let bytes = [self.bytes(left), self.bytes(right)].concat();
@@ -49,6 +74,15 @@ impl Tokenizer {
         let bytes: Vec<u8> = ids.iter().flat_map(|&id| self.bytes(id)).copied().collect();
         String::from_utf8_lossy(&bytes).into_owned()
     }
+}
+
+/// One step of the training: `pair`, found `times` times, is now `id`, and the text `tokens` long.
+struct Merge<'a> {
+    pair: (u32, u32),
+    id: u32,
+    times: usize,
+    tokens: usize,
+    tokenizer: &'a Tokenizer,
 }
 
 /// The pair of neighbours that occurs most often, if one occurs twice; the smaller ids win a tie.
@@ -80,10 +114,12 @@ fn merge(ids: &mut Vec<u32>, pair: (u32, u32), id: u32) {
 }
 
 fn lesson() -> Result<()> {
-    let mut tokenizer = Tokenizer::new((0..=255).map(|byte| vec![byte]).collect())?;
-    let (th, he) = (tokenizer.learn((116, 104)), tokenizer.learn((104, 101)));
-    println!("th {th}, he {he}");
-    println!("th + e {}, t + he {}", tokenizer.learn((th, 101)), tokenizer.learn((116, he)));
+    let text = lab::fables::text(lab::fables::TRAINING, 1_000_000).text;
+    let trained = Tokenizer::train(&text, 261, |merge| {
+        let token = String::from_utf8_lossy(merge.tokenizer.bytes(merge.id));
+        println!("{} is {token:?}, which stood there {} times", merge.id, merge.times);
+    })?;
+    println!("{} tokens", trained.tokens.len());
     Ok(())
 }
 
