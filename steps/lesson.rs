@@ -10,7 +10,11 @@
 
 use anyhow::Result;
 use fancy_regex::Regex;
-use std::{cmp::Reverse, collections::HashMap, process::ExitCode};
+use std::{
+    cmp::Reverse,
+    collections::{BinaryHeap, HashMap},
+    process::ExitCode,
+};
 
 /// GPT-2's rule for cutting text into pieces, so that no token runs across them: English endings,
 /// then letters, numbers and other signs with the space before them, then white space, whose last
@@ -68,6 +72,42 @@ impl Tokenizer {
         &self.tokens[id as usize]
     }
 
+    /// Starts from single bytes and glues, again and again, the pair that was learned first.
+    fn encode_piece(&self, piece: &[u8]) -> Vec<u32> {
+        if let Some(&id) = self.ids.get(piece) {
+            return vec![id];
+        }
+        // A token runs from one cut to the next. Every cut knows the next one on its left and right.
+        let n = piece.len();
+        let mut left: Vec<usize> = (0..=n).map(|cut| cut.wrapping_sub(1)).collect();
+        let mut right: Vec<usize> = (0..=n).map(|cut| cut + 1).collect();
+        // The pair at a cut, if it makes a token. Beyond the piece's ends `get` finds no bytes.
+        let pair = |start, cut, end| {
+            let id = self.ids.get(piece.get(start..end)?)?;
+            Some(Reverse((*id, start, cut, end)))
+        };
+        // The heap hands out the pair of the lowest id and, of several, the leftmost.
+        let mut pairs: BinaryHeap<_> =
+            (1..n).filter_map(|cut| pair(cut - 1, cut, cut + 1)).collect();
+        while let Some(Reverse((_, start, cut, end))) = pairs.pop() {
+            if (left[cut], right[cut]) != (start, end) {
+                continue; // out of date: one of the two has been glued to its other neighbour
+            }
+            // The cut goes, and the two beside it have a longer token on one side.
+            right[start] = end;
+            left[end] = start;
+            pairs.extend(pair(left[start], start, end));
+            pairs.extend(pair(start, end, right[end]));
+        }
+        let mut ids = Vec::new();
+        let mut start = 0;
+        while start < n {
+            ids.push(self.ids[&piece[start..right[start]]]);
+            start = right[start];
+        }
+        ids
+    }
+
     /// The text that `ids` stand for. Where a token ends inside a character, as a model's may, the
     /// broken character becomes �.
     fn decode(&self, ids: &[u32]) -> String {
@@ -115,11 +155,10 @@ fn merge(ids: &mut Vec<u32>, pair: (u32, u32), id: u32) {
 
 fn lesson() -> Result<()> {
     let text = lab::fables::text(lab::fables::TRAINING, 1_000_000).text;
-    let trained = Tokenizer::train(&text, 261, |merge| {
-        let token = String::from_utf8_lossy(merge.tokenizer.bytes(merge.id));
-        println!("{} is {token:?}, which stood there {} times", merge.id, merge.times);
-    })?;
-    println!("{} tokens", trained.tokens.len());
+    let trained = Tokenizer::train(&text, 293, |_| {})?;
+    for piece in [" then", " another", "aaaa"] {
+        println!("{piece:?} is {:?}", trained.encode_piece(piece.as_bytes()));
+    }
     Ok(())
 }
 
