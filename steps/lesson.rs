@@ -72,6 +72,14 @@ impl Tokenizer {
         &self.tokens[id as usize]
     }
 
+    fn encode(&self, text: &str) -> Result<Vec<u32>> {
+        let mut ids = Vec::new();
+        for piece in self.pieces.find_iter(text) {
+            ids.extend(self.encode_piece(piece?.as_str().as_bytes()));
+        }
+        Ok(ids)
+    }
+
     /// Starts from single bytes and glues, again and again, the pair that was learned first.
     fn encode_piece(&self, piece: &[u8]) -> Vec<u32> {
         if let Some(&id) = self.ids.get(piece) {
@@ -155,9 +163,10 @@ fn merge(ids: &mut Vec<u32>, pair: (u32, u32), id: u32) {
 
 fn lesson() -> Result<()> {
     let text = lab::fables::text(lab::fables::TRAINING, 1_000_000).text;
-    let trained = Tokenizer::train(&text, 293, |_| {})?;
-    for piece in [" then", " another", "aaaa"] {
-        println!("{piece:?} is {:?}", trained.encode_piece(piece.as_bytes()));
+    let trained = Tokenizer::train(&text, 512, |_| {})?;
+    for text in ["The fox said hello.", "The fox lost her ring.", "Η αλεπού", "🦊"] {
+        let ids = trained.encode(text)?;
+        println!("{:2} bytes, {:2} tokens: {}", text.len(), ids.len(), trained.decode(&ids));
     }
     Ok(())
 }
