@@ -15,6 +15,7 @@ use std::{
     collections::{BinaryHeap, HashMap},
     process::ExitCode,
 };
+const GPT2_TOKENS: u32 = 50_256; // the next id, <|endoftext|>, stands for no bytes
 
 /// GPT-2's rule for cutting text into pieces, so that no token runs across them: English endings,
 /// then letters, numbers and other signs with the space before them, then white space, whose last
@@ -66,6 +67,14 @@ impl Tokenizer {
             self.tokens.push(bytes.clone());
             self.tokens.len() as u32 - 1
         })
+    }
+
+    /// GPT-2's tokens: tiktoken keeps its table to itself, but decodes one id after the other.
+    fn gpt2() -> Result<Self> {
+        let tiktoken = tiktoken_rs::r50k_base()?;
+        let tokens: Result<_, _> =
+            (0..GPT2_TOKENS).map(|id| tiktoken.decode_bytes(&[id])).collect();
+        Self::new(tokens?)
     }
 
     fn bytes(&self, id: u32) -> &[u8] {
@@ -162,12 +171,11 @@ fn merge(ids: &mut Vec<u32>, pair: (u32, u32), id: u32) {
 }
 
 fn lesson() -> Result<()> {
-    let text = lab::fables::text(lab::fables::TRAINING, 1_000_000).text;
-    let trained = Tokenizer::train(&text, 512, |_| {})?;
-    for text in ["The fox said hello.", "The fox lost her ring.", "Η αλεπού", "🦊"] {
-        let ids = trained.encode(text)?;
-        println!("{:2} bytes, {:2} tokens: {}", text.len(), ids.len(), trained.decode(&ids));
-    }
+    let text = "Hello, I'm a language model,";
+    let gpt2 = Tokenizer::gpt2()?;
+    println!("ours     {:?}", gpt2.encode(text)?);
+    println!("tiktoken {:?}", tiktoken_rs::r50k_base()?.encode_ordinary(text));
+    println!("id 0 is {:?}", gpt2.decode(&[0]));
     Ok(())
 }
 
