@@ -9,12 +9,15 @@
 //       tokens are exactly tiktoken's; how many bytes a token stands for as the vocabulary grows.
 
 use anyhow::Result;
+use base64::{Engine, prelude::BASE64_STANDARD};
 use fancy_regex::Regex;
 use std::{
     cmp::Reverse,
     collections::{BinaryHeap, HashMap},
+    path::Path,
     process::ExitCode,
 };
+const END_OF_TEXT: &[u8] = b"<|endoftext|>"; // a token that stands between two documents
 const GPT2_TOKENS: u32 = 50_256; // the next id, <|endoftext|>, stands for no bytes
 
 /// GPT-2's rule for cutting text into pieces, so that no token runs across them: English endings,
@@ -75,6 +78,17 @@ impl Tokenizer {
         let tokens: Result<_, _> =
             (0..GPT2_TOKENS).map(|id| tiktoken.decode_bytes(&[id])).collect();
         Self::new(tokens?)
+    }
+
+    /// Writes the tokens as tiktoken reads them: a line for each, its bytes in base64, and its id.
+    fn save(&self, path: &Path) -> Result<()> {
+        let tokens = self.tokens.iter().map(Vec::as_slice);
+        files::write_atomically(path, |file| {
+            for (id, token) in tokens.chain([END_OF_TEXT]).enumerate() {
+                writeln!(file, "{} {id}", BASE64_STANDARD.encode(token))?;
+            }
+            Ok(())
+        })
     }
 
     fn bytes(&self, id: u32) -> &[u8] {
@@ -171,11 +185,14 @@ fn merge(ids: &mut Vec<u32>, pair: (u32, u32), id: u32) {
 }
 
 fn lesson() -> Result<()> {
-    let text = "Hello, I'm a language model,";
-    let gpt2 = Tokenizer::gpt2()?;
-    println!("ours     {:?}", gpt2.encode(text)?);
-    println!("tiktoken {:?}", tiktoken_rs::r50k_base()?.encode_ordinary(text));
-    println!("id 0 is {:?}", gpt2.decode(&[0]));
+    let text = lab::fables::text(lab::fables::TRAINING, 1_000_000).text;
+    let trained = Tokenizer::train(&text, 1023, |_| {})?;
+    let path = std::env::temp_dir().join("vocab.tiktoken");
+    trained.save(&path)?;
+    let file = std::fs::read_to_string(&path)?;
+    for id in [259, 270, 532, 1023] {
+        println!("{}", file.lines().nth(id).unwrap_or_default());
+    }
     Ok(())
 }
 
