@@ -8,15 +8,19 @@
 // See:  the merges as they are learned; text of every script comes back as it went in; our GPT-2
 //       tokens are exactly tiktoken's; how many bytes a token stands for as the vocabulary grows.
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use base64::{Engine, prelude::BASE64_STANDARD};
+use clap::Parser;
 use fancy_regex::Regex;
+use lab::{Corpus, Flags};
 use std::{
     cmp::Reverse,
     collections::{BinaryHeap, HashMap},
     path::Path,
     process::ExitCode,
 };
+
+const MAX_MERGES: usize = 767; // with the 256 single bytes and END_OF_TEXT, 1,024 tokens
 const END_OF_TEXT: &[u8] = b"<|endoftext|>"; // a token that stands between two documents
 const GPT2_TOKENS: u32 = 50_256; // the next id, <|endoftext|>, stands for no bytes
 
@@ -184,15 +188,30 @@ fn merge(ids: &mut Vec<u32>, pair: (u32, u32), id: u32) {
     *ids = merged;
 }
 
+/// A byte-pair tokenizer, trained from scratch; then GPT-2's.
+#[derive(Parser)]
+struct Args {
+    /// How many tokens in all, the 256 single bytes and <|endoftext|> included [default: 257 + --steps]
+    #[arg(long, value_name = "N")]
+    vocab_size: Option<usize>,
+    /// A text to show as tokens
+    #[arg(long, value_name = "TEXT", default_value = "The fox said hello; it's 2026.")]
+    prompt: String,
+    #[command(flatten)]
+    lab: Flags,
+}
+
 fn lesson() -> Result<()> {
-    let text = lab::fables::text(lab::fables::TRAINING, 1_000_000).text;
-    let trained = Tokenizer::train(&text, 1023, |_| {})?;
-    let path = std::env::temp_dir().join("vocab.tiktoken");
-    trained.save(&path)?;
-    let file = std::fs::read_to_string(&path)?;
-    for id in [259, 270, 532, 1023] {
-        println!("{}", file.lines().nth(id).unwrap_or_default());
-    }
+    let args = Args::parse();
+    let corpus = Corpus::load(&args.lab, 1)?;
+    let vocab_size = args.vocab_size.unwrap_or(257 + args.lab.steps(MAX_MERGES));
+    ensure!(
+        vocab_size > 257,
+        "--vocab-size {vocab_size}: the bytes and <|endoftext|> take 257 already"
+    );
+    let trained = Tokenizer::train(&corpus.train, vocab_size - 1, |_| {})?;
+    println!("{} bytes are {} tokens", corpus.val.len(), trained.encode(&corpus.val)?.len());
+    println!("{:?}", trained.encode(&args.prompt)?);
     Ok(())
 }
 
