@@ -188,6 +188,14 @@ fn merge(ids: &mut Vec<u32>, pair: (u32, u32), id: u32) {
     *ids = merged;
 }
 
+/// A token as a person can read it: bytes that are no whole character are shown as `\xe4`.
+fn show(bytes: &[u8]) -> String {
+    match std::str::from_utf8(bytes) {
+        Ok(text) => format!("{text:?}"),
+        Err(_) => format!("\"{}\"", bytes.escape_ascii()),
+    }
+}
+
 /// A byte-pair tokenizer, trained from scratch; then GPT-2's.
 #[derive(Parser)]
 struct Args {
@@ -203,15 +211,32 @@ struct Args {
 
 fn lesson() -> Result<()> {
     let args = Args::parse();
+    let out = args.lab.out()?;
     let corpus = Corpus::load(&args.lab, 1)?;
     let vocab_size = args.vocab_size.unwrap_or(257 + args.lab.steps(MAX_MERGES));
     ensure!(
         vocab_size > 257,
         "--vocab-size {vocab_size}: the bytes and <|endoftext|> take 257 already"
     );
-    let trained = Tokenizer::train(&corpus.train, vocab_size - 1, |_| {})?;
-    println!("{} bytes are {} tokens", corpus.val.len(), trained.encode(&corpus.val)?.len());
-    println!("{:?}", trained.encode(&args.prompt)?);
+
+    let mut curve = vec![(256.0, 1.0)];
+    let trained = Tokenizer::train(&corpus.train, vocab_size - 1, |merge| {
+        let bytes_per_token = corpus.train.len() as f64 / merge.tokens as f64;
+        curve.push((merge.tokenizer.tokens.len() as f64, bytes_per_token));
+    })?;
+
+    let gpt2 = Tokenizer::gpt2()?;
+    for (name, tokenizer) in [("ours", &trained), ("GPT-2's", &gpt2)] {
+        let ids = tokenizer.encode(&args.prompt)?;
+        let tokens: Vec<String> = ids.iter().map(|&id| show(tokenizer.bytes(id))).collect();
+        println!("\n{name}: {ids:?}\n  {}", tokens.join(" "));
+    }
+
+    let path = out.join("vocab.tiktoken");
+    trained.save(&path)?;
+    println!("\nvocabulary: {}\n", path.display());
+    let (tokens, bytes_per_token) = curve[curve.len() - 1];
+    println!("{tokens} tokens, {bytes_per_token:.3} bytes each");
     Ok(())
 }
 
