@@ -12,13 +12,16 @@ use anyhow::{Result, ensure};
 use base64::{Engine, prelude::BASE64_STANDARD};
 use clap::Parser;
 use fancy_regex::Regex;
-use lab::{Corpus, Flags};
+use lab::{Corpus, Flags, grouped, plot::Plot};
 use std::{
     cmp::Reverse,
     collections::{BinaryHeap, HashMap},
     path::Path,
     process::ExitCode,
 };
+
+#[path = "proofs/step04.rs"]
+mod proof;
 
 const MAX_MERGES: usize = 767; // with the 256 single bytes and END_OF_TEXT, 1,024 tokens
 const END_OF_TEXT: &[u8] = b"<|endoftext|>"; // a token that stands between two documents
@@ -223,6 +226,9 @@ fn lesson() -> Result<()> {
     let trained = Tokenizer::train(&corpus.train, vocab_size - 1, |merge| {
         let bytes_per_token = corpus.train.len() as f64 / merge.tokens as f64;
         curve.push((merge.tokenizer.tokens.len() as f64, bytes_per_token));
+        if merge.id < 256 + 24 || merge.id % 64 == 63 {
+            proof::print_merge(merge, bytes_per_token);
+        }
     })?;
 
     let gpt2 = Tokenizer::gpt2()?;
@@ -235,8 +241,18 @@ fn lesson() -> Result<()> {
     let path = out.join("vocab.tiktoken");
     trained.save(&path)?;
     println!("\nvocabulary: {}\n", path.display());
-    let (tokens, bytes_per_token) = curve[curve.len() - 1];
-    println!("{tokens} tokens, {bytes_per_token:.3} bytes each");
+    proof::print(&trained, &gpt2, &corpus)?;
+    if !args.lab.no_plot {
+        let path = out.join("compression.svg");
+        let mut plot = Plot::new("tokens in the vocabulary", "bytes a token");
+        plot.line("ours", curve);
+        plot.floor(
+            &format!("GPT-2's, with {} tokens", grouped(GPT2_TOKENS.into())),
+            proof::bytes_per_token(&gpt2, &corpus.train)?,
+        );
+        plot.save(&path)?;
+        println!("\nplot: {}", path.display());
+    }
     Ok(())
 }
 
