@@ -13,6 +13,22 @@
 use anyhow::Result;
 use lab::Size;
 use std::process::ExitCode;
+use tch::Device;
+use tch::nn;
+
+/// A linear layer that starts as PyTorch's does: uniform within ±1/√fan_in.
+fn linear(p: nn::Path, fan_in: i64, fan_out: i64, bias: bool) -> nn::Linear {
+    let bound = 1.0 / (fan_in as f64).sqrt();
+    let ws_init = nn::Init::Uniform { lo: -bound, up: bound };
+    let config = nn::LinearConfig { ws_init, bs_init: Some(ws_init), bias };
+    nn::linear(p, fan_in, fan_out, config)
+}
+
+/// A table of n vectors, one for each id, that starts as PyTorch's does: N(0, 1).
+fn embedding(p: nn::Path, n: i64, n_embd: i64) -> nn::Embedding {
+    let ws_init = nn::Init::Randn { mean: 0.0, stdev: 1.0 };
+    nn::embedding(p, n, n_embd, nn::EmbeddingConfig { ws_init, ..Default::default() })
+}
 
 /// The sizes of a model.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -38,9 +54,11 @@ impl Config {
 }
 
 fn lesson() -> Result<()> {
-    for size in [Size::Tiny, Size::Gpt2, Size::Gpt2Xl] {
-        println!("{:?}", Config::new(size, 50_257));
-    }
+    tch::manual_seed(1337);
+    let vs = nn::VarStore::new(Device::Cpu);
+    let layer = linear(vs.root() / "layer", 128, 128, false);
+    let table = embedding(vs.root() / "table", 1024, 128);
+    println!("{:.4} {:.2}", f64::try_from(layer.ws.std(true))?, f64::try_from(table.ws.std(true))?);
     Ok(())
 }
 
