@@ -13,8 +13,17 @@
 use anyhow::Result;
 use lab::Size;
 use std::process::ExitCode;
-use tch::Device;
 use tch::nn;
+use tch::{Device, Kind, Tensor};
+
+/// softmax(q·kᵀ/√hs)·v, with the future masked. All are (B, nh, T, hs).
+fn attention(q: &Tensor, k: &Tensor, v: &Tensor) -> Tensor {
+    let (t, hs) = (q.size()[2], q.size()[3]);
+    let att = q.matmul(&k.transpose(-2, -1)) / (hs as f64).sqrt(); // (B, nh, T, T)
+    let future = Tensor::ones([t, t], (Kind::Bool, q.device())).triu(1); // (T, T)
+    let att = att.masked_fill(&future, f64::NEG_INFINITY).softmax(-1, Kind::Float);
+    att.matmul(v) // (B, nh, T, T) × (B, nh, T, hs) → (B, nh, T, hs)
+}
 
 /// A linear layer that starts as PyTorch's does: uniform within ±1/√fan_in.
 fn linear(p: nn::Path, fan_in: i64, fan_out: i64, bias: bool) -> nn::Linear {
@@ -54,11 +63,10 @@ impl Config {
 }
 
 fn lesson() -> Result<()> {
-    tch::manual_seed(1337);
-    let vs = nn::VarStore::new(Device::Cpu);
-    let layer = linear(vs.root() / "layer", 128, 128, false);
-    let table = embedding(vs.root() / "table", 1024, 128);
-    println!("{:.4} {:.2}", f64::try_from(layer.ws.std(true))?, f64::try_from(table.ws.std(true))?);
+    let v = Tensor::arange(6, (Kind::Float, Device::Cpu)).view([1, 1, 3, 2]); // (B, nh, T, hs)
+    let nothing = v.zeros_like();
+    let y = attention(&nothing, &v, &v).squeeze(); // (T, hs)
+    println!("{:?}", Vec::<Vec<f32>>::try_from(y)?);
     Ok(())
 }
 
