@@ -12,9 +12,28 @@
 
 use anyhow::Result;
 use lab::Size;
-use std::process::ExitCode;
+use std::{collections::BTreeMap, process::ExitCode};
 use tch::nn;
 use tch::{Device, Kind, Tensor};
+
+/// All heads at once: they are one more dimension of the same tensors.
+#[derive(Debug)]
+struct CausalSelfAttention {
+    c_attn: nn::Linear, // query, key and value of all heads, side by side
+    c_proj: nn::Linear,
+    n_head: i64,
+}
+
+impl CausalSelfAttention {
+    fn new(p: nn::Path, config: &Config) -> Self {
+        let c = config.n_embd;
+        Self {
+            c_attn: linear(&p / "c_attn", c, 3 * c, true),
+            c_proj: linear(&p / "c_proj", c, c, true),
+            n_head: config.n_head,
+        }
+    }
+}
 
 /// softmax(q·kᵀ/√hs)·v, with the future masked. All are (B, nh, T, hs).
 fn attention(q: &Tensor, k: &Tensor, v: &Tensor) -> Tensor {
@@ -63,10 +82,11 @@ impl Config {
 }
 
 fn lesson() -> Result<()> {
-    let v = Tensor::arange(6, (Kind::Float, Device::Cpu)).view([1, 1, 3, 2]); // (B, nh, T, hs)
-    let nothing = v.zeros_like();
-    let y = attention(&nothing, &v, &v).squeeze(); // (T, hs)
-    println!("{:?}", Vec::<Vec<f32>>::try_from(y)?);
+    let vs = nn::VarStore::new(Device::Cpu);
+    CausalSelfAttention::new(vs.root() / "attn", &Config::new(Size::Tiny, 1024));
+    for (name, parameter) in vs.variables().into_iter().collect::<BTreeMap<_, _>>() {
+        println!("{name:18} {:?}", parameter.size());
+    }
     Ok(())
 }
 
