@@ -12,9 +12,9 @@
 
 use anyhow::Result;
 use lab::Size;
-use std::{collections::BTreeMap, process::ExitCode};
-use tch::nn;
-use tch::{Device, Kind, Tensor};
+use std::process::ExitCode;
+use tch::nn::{self, Module};
+use tch::{Device, IndexOp, Kind, Tensor};
 
 /// All heads at once: they are one more dimension of the same tensors.
 #[derive(Debug)]
@@ -32,6 +32,18 @@ impl CausalSelfAttention {
             c_proj: linear(&p / "c_proj", c, c, true),
             n_head: config.n_head,
         }
+    }
+}
+
+impl Module for CausalSelfAttention {
+    fn forward(&self, x: &Tensor) -> Tensor {
+        let (b, t, c) = x.size3().expect("x is (B, T, C)");
+        let hs = c / self.n_head;
+        let heads = |x: &Tensor| x.view([b, t, self.n_head, hs]).transpose(1, 2); // → (B, nh, T, hs)
+        let qkv = x.apply(&self.c_attn).chunk(3, -1); // (B, T, 3·C) → 3 × (B, T, C)
+        let y = attention(&heads(&qkv[0]), &heads(&qkv[1]), &heads(&qkv[2])); // (B, nh, T, hs)
+        let y = y.transpose(1, 2).reshape([b, t, c]); // the heads side by side again
+        y.apply(&self.c_proj)
     }
 }
 
@@ -82,11 +94,14 @@ impl Config {
 }
 
 fn lesson() -> Result<()> {
+    tch::manual_seed(1337);
     let vs = nn::VarStore::new(Device::Cpu);
-    CausalSelfAttention::new(vs.root() / "attn", &Config::new(Size::Tiny, 1024));
-    for (name, parameter) in vs.variables().into_iter().collect::<BTreeMap<_, _>>() {
-        println!("{name:18} {:?}", parameter.size());
-    }
+    let attn = CausalSelfAttention::new(vs.root() / "attn", &Config::new(Size::Tiny, 1024));
+    let x = Tensor::randn([1, 8, 128], (Kind::Float, Device::Cpu)); // (B, T, C)
+    let before = attn.forward(&x);
+    let _ = x.i((.., 5)).fill_(1.0); // x[:, 5] = 1
+    let moved = (attn.forward(&x) - before).abs().amax([0, 2], false); // (T)
+    println!("{:?}", Vec::<bool>::try_from(moved.gt(1e-6))?);
     Ok(())
 }
 
