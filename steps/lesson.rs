@@ -14,7 +14,7 @@ use anyhow::Result;
 use lab::Size;
 use std::process::ExitCode;
 use tch::nn::{self, Module};
-use tch::{Device, IndexOp, Kind, Tensor};
+use tch::{Kind, Tensor};
 
 /// All heads at once: they are one more dimension of the same tensors.
 #[derive(Debug)]
@@ -56,6 +56,30 @@ fn attention(q: &Tensor, k: &Tensor, v: &Tensor) -> Tensor {
     att.matmul(v) // (B, nh, T, T) × (B, nh, T, hs) → (B, nh, T, hs)
 }
 
+#[derive(Debug)]
+struct Mlp {
+    c_fc: nn::Linear,
+    c_proj: nn::Linear,
+}
+
+impl Mlp {
+    fn new(p: nn::Path, config: &Config) -> Self {
+        let c = config.n_embd;
+        Self {
+            c_fc: linear(&p / "c_fc", c, 4 * c, true),
+            c_proj: linear(&p / "c_proj", 4 * c, c, true),
+        }
+    }
+}
+
+impl Module for Mlp {
+    fn forward(&self, x: &Tensor) -> Tensor {
+        let x = x.apply(&self.c_fc); // (B, T, C) → (B, T, 4·C)
+        // GELU is a relu with its corner rounded off; GPT-2 was trained with this approximation of it.
+        x.gelu("tanh").apply(&self.c_proj) // (B, T, 4·C) → (B, T, C)
+    }
+}
+
 /// A linear layer that starts as PyTorch's does: uniform within ±1/√fan_in.
 fn linear(p: nn::Path, fan_in: i64, fan_out: i64, bias: bool) -> nn::Linear {
     let bound = 1.0 / (fan_in as f64).sqrt();
@@ -94,14 +118,10 @@ impl Config {
 }
 
 fn lesson() -> Result<()> {
-    tch::manual_seed(1337);
-    let vs = nn::VarStore::new(Device::Cpu);
-    let attn = CausalSelfAttention::new(vs.root() / "attn", &Config::new(Size::Tiny, 1024));
-    let x = Tensor::randn([1, 8, 128], (Kind::Float, Device::Cpu)); // (B, T, C)
-    let before = attn.forward(&x);
-    let _ = x.i((.., 5)).fill_(1.0); // x[:, 5] = 1
-    let moved = (attn.forward(&x) - before).abs().amax([0, 2], false); // (T)
-    println!("{:?}", Vec::<bool>::try_from(moved.gt(1e-6))?);
+    let x = Tensor::from_slice(&[-3.0, -1.0, 0.0, 1.0, 3.0f32]);
+    for approximate in ["none", "tanh"] {
+        println!("{approximate}: {:.4?}", Vec::<f32>::try_from(x.gelu(approximate))?);
+    }
     Ok(())
 }
 
