@@ -14,7 +14,7 @@ use anyhow::Result;
 use lab::Size;
 use std::process::ExitCode;
 use tch::nn::{self, Module};
-use tch::{Kind, Tensor};
+use tch::{Device, Kind, Tensor};
 
 /// All heads at once: they are one more dimension of the same tensors.
 #[derive(Debug)]
@@ -80,6 +80,33 @@ impl Module for Mlp {
     }
 }
 
+/// Talk, then think; each adds to the stream.
+#[derive(Debug)]
+struct Block {
+    ln_1: nn::LayerNorm,
+    attn: CausalSelfAttention,
+    ln_2: nn::LayerNorm,
+    mlp: Mlp,
+}
+
+impl Block {
+    fn new(p: nn::Path, config: &Config) -> Self {
+        Self {
+            ln_1: nn::layer_norm(&p / "ln_1", vec![config.n_embd], Default::default()),
+            attn: CausalSelfAttention::new(&p / "attn", config),
+            ln_2: nn::layer_norm(&p / "ln_2", vec![config.n_embd], Default::default()),
+            mlp: Mlp::new(&p / "mlp", config),
+        }
+    }
+}
+
+impl Module for Block {
+    fn forward(&self, x: &Tensor) -> Tensor {
+        let x = x + x.apply(&self.ln_1).apply(&self.attn); // (B, T, C)
+        &x + x.apply(&self.ln_2).apply(&self.mlp) // (B, T, C)
+    }
+}
+
 /// A linear layer that starts as PyTorch's does: uniform within ±1/√fan_in.
 fn linear(p: nn::Path, fan_in: i64, fan_out: i64, bias: bool) -> nn::Linear {
     let bound = 1.0 / (fan_in as f64).sqrt();
@@ -118,10 +145,10 @@ impl Config {
 }
 
 fn lesson() -> Result<()> {
-    let x = Tensor::from_slice(&[-3.0, -1.0, 0.0, 1.0, 3.0f32]);
-    for approximate in ["none", "tanh"] {
-        println!("{approximate}: {:.4?}", Vec::<f32>::try_from(x.gelu(approximate))?);
-    }
+    let vs = nn::VarStore::new(Device::Cpu);
+    Block::new(vs.root() / "h" / 0, &Config::new(Size::Tiny, 1024));
+    let parameters: usize = vs.trainable_variables().iter().map(Tensor::numel).sum();
+    println!("{} tensors, {parameters} parameters", vs.len());
     Ok(())
 }
 
