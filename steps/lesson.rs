@@ -144,11 +144,37 @@ impl Config {
     }
 }
 
+struct Gpt {
+    vs: nn::VarStore, // holds the parameters, under their names
+    config: Config,
+    wte: nn::Embedding, // word token embedding
+    wpe: nn::Embedding, // word position embedding
+    h: Vec<Block>,
+    ln_f: nn::LayerNorm,
+    lm_head: nn::Linear,
+}
+
+impl Gpt {
+    fn new(config: Config, device: Device) -> Self {
+        let vs = nn::VarStore::new(device);
+        let p = vs.root(); // p / "x" is the place of a parameter called x
+        let (v, c) = (config.vocab_size, config.n_embd);
+        Self {
+            wte: embedding(&p / "wte", v, c),
+            wpe: embedding(&p / "wpe", config.block_size, c),
+            h: (0..config.n_layer).map(|i| Block::new(&p / "h" / i, &config)).collect(),
+            ln_f: nn::layer_norm(&p / "ln_f", vec![c], Default::default()),
+            lm_head: linear(&p / "lm_head", c, v, false),
+            config,
+            vs,
+        }
+    }
+}
+
 fn lesson() -> Result<()> {
-    let vs = nn::VarStore::new(Device::Cpu);
-    Block::new(vs.root() / "h" / 0, &Config::new(Size::Tiny, 1024));
-    let parameters: usize = vs.trainable_variables().iter().map(Tensor::numel).sum();
-    println!("{} tensors, {parameters} parameters", vs.len());
+    let model = Gpt::new(Config::new(Size::Tiny, 1024), Device::Cpu);
+    let parameters: usize = model.vs.trainable_variables().iter().map(Tensor::numel).sum();
+    println!("{} tensors, {parameters} parameters", model.vs.len());
     Ok(())
 }
 
