@@ -14,7 +14,7 @@ use anyhow::Result;
 use lab::Size;
 use std::process::ExitCode;
 use tch::nn::{self, Module};
-use tch::{Device, Kind, Tensor};
+use tch::{Device, IndexOp, Kind, Tensor};
 
 /// All heads at once: they are one more dimension of the same tensors.
 #[derive(Debug)]
@@ -169,12 +169,31 @@ impl Gpt {
             vs,
         }
     }
+
+    fn forward(&self, idx: &Tensor) -> Tensor {
+        let pos = Tensor::arange(idx.size()[1], (Kind::Int64, idx.device())); // (T)
+        let tok_emb = idx.apply(&self.wte); // (B, T) → (B, T, C)
+        let pos_emb = pos.apply(&self.wpe); // (T) → (T, C)
+        let mut x = tok_emb + pos_emb; // (B, T, C) + (T, C) → (B, T, C)
+        for block in &self.h {
+            x = x.apply(block); // (B, T, C)
+        }
+        x.apply(&self.ln_f).apply(&self.lm_head) // (B, T, C) → (B, T, V)
+    }
+
+    /// Mean cross-entropy in nats per token, a scalar tensor.
+    fn loss(&self, idx: &Tensor, targets: &Tensor) -> Tensor {
+        let logits = self.forward(idx).flatten(0, 1); // (B·T, V)
+        logits.cross_entropy_for_logits(&targets.flatten(0, 1)) // (B·T) → ()
+    }
 }
 
 fn lesson() -> Result<()> {
+    tch::manual_seed(1337);
     let model = Gpt::new(Config::new(Size::Tiny, 1024), Device::Cpu);
-    let parameters: usize = model.vs.trainable_variables().iter().map(Tensor::numel).sum();
-    println!("{} tensors, {parameters} parameters", model.vs.len());
+    let tokens = Tensor::randint(1024, [8, 129], (Kind::Int64, Device::Cpu));
+    let loss = model.loss(&tokens.i((.., ..128)), &tokens.i((.., 1..)));
+    println!("{:.3}", loss.double_value(&[]));
     Ok(())
 }
 
