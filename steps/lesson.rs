@@ -11,8 +11,8 @@
 //       English. Its parameters, counted; its logits, those of Hugging Face's implementation.
 
 use anyhow::Result;
-use lab::Size;
-use std::process::ExitCode;
+use lab::{Gpt2Sizes, Size, Weights};
+use std::{collections::BTreeMap, path::Path, process::ExitCode};
 use tch::nn::{self, Module};
 use tch::{Device, IndexOp, Kind, Tensor};
 
@@ -170,6 +170,30 @@ impl Gpt {
         }
     }
 
+    /// A model with the weights of a checkpoint.
+    fn from_pretrained(path: &Path, device: Device) -> Result<Self> {
+        let weights = Weights::open(path)?;
+        let Gpt2Sizes { block_size, vocab_size, n_layer, n_head, n_embd } = weights.gpt2_sizes()?;
+        let model = Self::new(Config { block_size, vocab_size, n_layer, n_head, n_embd }, device);
+        let mut parameters: BTreeMap<_, _> = model.vs.variables().into_iter().collect();
+        let mut lm_head = parameters.remove("lm_head.weight").expect("it is in the model");
+        let names: Vec<&str> = parameters.keys().map(String::as_str).collect();
+        weights.expect_nothing_but(&names)?;
+
+        let _guard = tch::no_grad_guard();
+        for (name, parameter) in &parameters {
+            // OpenAI's matrices are (in, out), those of a linear layer (out, in). What is copied into a
+            // view is copied into the parameter.
+            let is_linear = ["c_attn.weight", "c_proj.weight", "c_fc.weight"];
+            let transposed = is_linear.iter().any(|end| name.ends_with(end));
+            let mut view = if transposed { parameter.tr() } else { parameter.shallow_clone() };
+            view.copy_(&weights.tensor(name, &view.size())?);
+        }
+        weights.expect_tied()?; // GPT-2 reads and writes tokens with one matrix
+        lm_head.copy_(&model.wte.ws);
+        Ok(model)
+    }
+
     fn forward(&self, idx: &Tensor) -> Tensor {
         let pos = Tensor::arange(idx.size()[1], (Kind::Int64, idx.device())); // (T)
         let tok_emb = idx.apply(&self.wte); // (B, T) → (B, T, C)
@@ -189,11 +213,14 @@ impl Gpt {
 }
 
 fn lesson() -> Result<()> {
-    tch::manual_seed(1337);
-    let model = Gpt::new(Config::new(Size::Tiny, 1024), Device::Cpu);
-    let tokens = Tensor::randint(1024, [8, 129], (Kind::Int64, Device::Cpu));
-    let loss = model.loss(&tokens.i((.., ..128)), &tokens.i((.., 1..)));
-    println!("{:.3}", loss.double_value(&[]));
+    let path = Path::new("tests/fixtures/gpt2-tiny");
+    let model = Gpt::from_pretrained(path, Device::Cpu)?;
+    let expected = Tensor::read_safetensors(path.join("expected.safetensors"))?;
+    let expected: BTreeMap<_, _> = expected.into_iter().collect();
+    let ours = model.forward(&expected["ids"]); // (B, T, V)
+    for logits in [&ours, &expected["logits"]] {
+        println!("{:.3?}", Vec::<f32>::try_from(logits.i((0, -1, ..5)))?);
+    }
     Ok(())
 }
 
