@@ -11,10 +11,10 @@
 //       English. Its parameters, counted; its logits, those of Hugging Face's implementation.
 
 use anyhow::Result;
-use lab::{Gpt2Sizes, Size, Weights};
+use lab::{Gpt2Sizes, Rng, Sampling, Size, Weights};
 use std::{collections::BTreeMap, path::Path, process::ExitCode};
 use tch::nn::{self, Module};
-use tch::{Device, IndexOp, Kind, Tensor};
+use tch::{Device, Kind, Tensor};
 
 /// All heads at once: they are one more dimension of the same tensors.
 #[derive(Debug)]
@@ -212,15 +212,26 @@ impl Gpt {
     }
 }
 
+/// Draws a token for each row of logits, (B, V) → (B, 1), from the `top_k` likeliest.
+fn sample(logits: &Tensor, sampling: &Sampling, rng: &mut Rng) -> Tensor {
+    let (k, temperature) = match sampling.temperature {
+        0.0 => (1, 1.0), // the likeliest alone
+        temperature => (sampling.top_k.min(logits.size()[1]), temperature),
+    };
+    let (logits, ids) = (logits / temperature).topk(k, -1, true, true); // largest first: (B, k) each
+    let probs = logits.softmax(-1, Kind::Float); // (B, k)
+    let drawn = rng.multinomial(&probs); // (B, 1): places among the k
+    ids.gather(-1, &drawn, false) // (B, 1)
+}
+
 fn lesson() -> Result<()> {
-    let path = Path::new("tests/fixtures/gpt2-tiny");
-    let model = Gpt::from_pretrained(path, Device::Cpu)?;
-    let expected = Tensor::read_safetensors(path.join("expected.safetensors"))?;
-    let expected: BTreeMap<_, _> = expected.into_iter().collect();
-    let ours = model.forward(&expected["ids"]); // (B, T, V)
-    for logits in [&ours, &expected["logits"]] {
-        println!("{:.3?}", Vec::<f32>::try_from(logits.i((0, -1, ..5)))?);
-    }
+    let prompt = String::new();
+    let sampling =
+        Sampling { prompt, num_samples: 1, max_new_tokens: 1, temperature: 1.0, top_k: 2 };
+    let logits = Tensor::from_slice(&[2.0, 1.0, 0.0, -1.0f32]).repeat([1000, 1]); // (B, V)
+    let drawn = sample(&logits, &sampling, &mut Rng::new(1337)); // (B, 1)
+    let count = |id: i64| drawn.eq(id).sum(Kind::Int64).int64_value(&[]);
+    println!("fox {}, owl {}, ring {}, zebra {}", count(0), count(1), count(2), count(3));
     Ok(())
 }
 
