@@ -11,10 +11,10 @@
 //       English. Its parameters, counted; its logits, those of Hugging Face's implementation.
 
 use anyhow::Result;
-use lab::{Gpt2Sizes, Rng, Sampling, Size, Weights};
+use lab::{Gpt2Sizes, Rng, Sampling, Size, Tokenizer, Weights};
 use std::{collections::BTreeMap, path::Path, process::ExitCode};
 use tch::nn::{self, Module};
-use tch::{Device, Kind, Tensor};
+use tch::{Device, IndexOp, Kind, Tensor};
 
 /// All heads at once: they are one more dimension of the same tensors.
 #[derive(Debug)]
@@ -210,6 +210,21 @@ impl Gpt {
         let logits = self.forward(idx).flatten(0, 1); // (B·T, V)
         logits.cross_entropy_for_logits(&targets.flatten(0, 1)) // (B·T) → ()
     }
+
+    /// Several continuations of a prompt, side by side: (B, T + n). Draws from the first `n_vocab`
+    /// tokens, since a model may have more than its tokenizer has text for.
+    fn generate(&self, prompt: &[i64], n_vocab: i64, sampling: &Sampling, rng: &mut Rng) -> Tensor {
+        let _guard = tch::no_grad_guard();
+        let prompt = Tensor::from_slice(prompt).to(self.vs.device());
+        let mut x = prompt.repeat([sampling.num_samples, 1]); // (B, T)
+        for _ in 0..sampling.max_new_tokens {
+            let seen = x.size()[1].min(self.config.block_size);
+            let logits = self.forward(&x.narrow(1, -seen, seen)); // x[:, -seen:] → (B, seen, V)
+            let next = sample(&logits.i((.., -1, ..n_vocab)), sampling, rng); // [:, -1, :n_vocab] → (B, 1)
+            x = Tensor::cat(&[x, next], 1); // (B, T + 1)
+        }
+        x
+    }
 }
 
 /// Draws a token for each row of logits, (B, V) → (B, 1), from the `top_k` likeliest.
@@ -225,13 +240,15 @@ fn sample(logits: &Tensor, sampling: &Sampling, rng: &mut Rng) -> Tensor {
 }
 
 fn lesson() -> Result<()> {
-    let prompt = String::new();
+    tch::manual_seed(1337);
+    let tokenizer = Tokenizer::load("fables")?;
+    let model = Gpt::new(Config::new(Size::Tiny, tokenizer.n_vocab()), Device::Cpu);
+    let prompt = "Once upon a time".to_string();
     let sampling =
-        Sampling { prompt, num_samples: 1, max_new_tokens: 1, temperature: 1.0, top_k: 2 };
-    let logits = Tensor::from_slice(&[2.0, 1.0, 0.0, -1.0f32]).repeat([1000, 1]); // (B, V)
-    let drawn = sample(&logits, &sampling, &mut Rng::new(1337)); // (B, 1)
-    let count = |id: i64| drawn.eq(id).sum(Kind::Int64).int64_value(&[]);
-    println!("fox {}, owl {}, ring {}, zebra {}", count(0), count(1), count(2), count(3));
+        Sampling { prompt, num_samples: 1, max_new_tokens: 16, temperature: 1.0, top_k: 50 };
+    let prompt = sampling.prompt(&tokenizer);
+    let ids = model.generate(&prompt, tokenizer.n_vocab(), &sampling, &mut Rng::new(1337));
+    lab::print_samples(&tokenizer, &ids);
     Ok(())
 }
 
