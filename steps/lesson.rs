@@ -239,16 +239,49 @@ fn sample(logits: &Tensor, sampling: &Sampling, rng: &mut Rng) -> Tensor {
     ids.gather(-1, &drawn, false) // (B, 1)
 }
 
+/// Hands out a text's tokens in order, B·T at a time, and begins again when fewer are left.
+struct DataLoader {
+    tokens: Tensor, // on the device, all of them
+    batch_size: i64,
+    sequence_length: i64,
+    position: i64,
+}
+
+impl DataLoader {
+    fn new(text: &str, tokenizer: &Tokenizer, b: i64, t: i64, device: Device) -> Result<Self> {
+        let tokens = Tensor::from_slice(&tokenizer.encode(text)).to(device);
+        lab::expect_batch(tokens.size()[0], b, t)?;
+        Ok(Self { tokens, batch_size: b, sequence_length: t, position: 0 })
+    }
+
+    /// How many batches there are before it begins again.
+    fn batches(&self) -> i64 {
+        (self.tokens.size()[0] - 1) / (self.batch_size * self.sequence_length)
+    }
+
+    /// What the model sees, and, one token further on, what it should say. Both are (B, T).
+    fn next_batch(&mut self) -> (Tensor, Tensor) {
+        let (b, t) = (self.batch_size, self.sequence_length);
+        if self.position + b * t >= self.tokens.size()[0] {
+            self.position = 0;
+        }
+        let x = self.tokens.narrow(0, self.position, b * t).view([b, t]);
+        let y = self.tokens.narrow(0, self.position + 1, b * t).view([b, t]);
+        self.position += b * t;
+        (x, y)
+    }
+}
+
 fn lesson() -> Result<()> {
-    tch::manual_seed(1337);
     let tokenizer = Tokenizer::load("fables")?;
-    let model = Gpt::new(Config::new(Size::Tiny, tokenizer.n_vocab()), Device::Cpu);
-    let prompt = "Once upon a time".to_string();
-    let sampling =
-        Sampling { prompt, num_samples: 1, max_new_tokens: 16, temperature: 1.0, top_k: 50 };
-    let prompt = sampling.prompt(&tokenizer);
-    let ids = model.generate(&prompt, tokenizer.n_vocab(), &sampling, &mut Rng::new(1337));
-    lab::print_samples(&tokenizer, &ids);
+    let text = "Once upon a time a fox lost her ring, and the owl";
+    let mut loader = DataLoader::new(text, &tokenizer, 2, 3, Device::Cpu)?;
+    println!("{} batches in {} tokens", loader.batches(), loader.tokens.numel());
+    let (x, y) = loader.next_batch();
+    for row in 0..2 {
+        let text = |ids: &Tensor| tokenizer.decode(&Vec::try_from(ids.i(row)).unwrap());
+        println!("{:?} → {:?}", text(&x), text(&y));
+    }
     Ok(())
 }
 
