@@ -15,6 +15,7 @@ use lab::{Gpt2Sizes, Rng, Sampling, Size, Tokenizer, Weights};
 use std::{collections::BTreeMap, path::Path, process::ExitCode};
 use tch::nn::{self, Module};
 use tch::{Device, IndexOp, Kind, Tensor};
+const EVAL_SEQUENCES: i64 = 160; // sequences of the validation text that judge a model
 
 /// All heads at once: they are one more dimension of the same tensors.
 #[derive(Debug)]
@@ -209,6 +210,19 @@ impl Gpt {
     fn loss(&self, idx: &Tensor, targets: &Tensor) -> Tensor {
         let logits = self.forward(idx).flatten(0, 1); // (B·T, V)
         logits.cross_entropy_for_logits(&targets.flatten(0, 1)) // (B·T) → ()
+    }
+
+    /// The loss of each batch of `val`, as far as the first EVAL_SEQUENCES go.
+    fn evaluate(&self, val: &mut DataLoader) -> Vec<f64> {
+        let _guard = tch::no_grad_guard();
+        val.position = 0;
+        let batches = val.batches().min(EVAL_SEQUENCES / val.batch_size);
+        let mut losses = Vec::new();
+        for _ in 0..batches {
+            let (x, y) = val.next_batch();
+            losses.push(self.loss(&x, &y).double_value(&[]));
+        }
+        losses
     }
 
     /// Several continuations of a prompt, side by side: (B, T + n). Draws from the first `n_vocab`
