@@ -11,10 +11,13 @@
 //       English. Its parameters, counted; its logits, those of Hugging Face's implementation.
 
 use anyhow::Result;
-use lab::{Gpt2Sizes, Rng, Sampling, Size, Tokenizer, Weights};
+use clap::Parser;
+use lab::{Corpus, Flags, Gpt2Sizes, Log, ModelFlags, Rng, Sampling, Size, Tokenizer, Weights};
 use std::{collections::BTreeMap, path::Path, process::ExitCode};
 use tch::nn::{self, Module};
 use tch::{Device, IndexOp, Kind, Tensor};
+
+const BATCH_SIZE: i64 = 8; // B: sequences in a batch
 const EVAL_SEQUENCES: i64 = 160; // sequences of the validation text that judge a model
 
 /// All heads at once: they are one more dimension of the same tensors.
@@ -286,16 +289,41 @@ impl DataLoader {
     }
 }
 
+/// GPT-2: writes what follows a prompt. This step does not train, so --steps and --quick do nothing.
+#[derive(Parser)]
+struct Args {
+    #[command(flatten)]
+    model: ModelFlags,
+    #[command(flatten)]
+    sampling: Sampling,
+    #[command(flatten)]
+    lab: Flags,
+}
+
 fn lesson() -> Result<()> {
-    let tokenizer = Tokenizer::load("fables")?;
-    let text = "Once upon a time a fox lost her ring, and the owl";
-    let mut loader = DataLoader::new(text, &tokenizer, 2, 3, Device::Cpu)?;
-    println!("{} batches in {} tokens", loader.batches(), loader.tokens.numel());
-    let (x, y) = loader.next_batch();
-    for row in 0..2 {
-        let text = |ids: &Tensor| tokenizer.decode(&Vec::try_from(ids.i(row)).unwrap());
-        println!("{:?} → {:?}", text(&x), text(&y));
-    }
+    let args = Args::parse();
+    let (device, size) = (args.lab.device, args.model.size(args.lab.device));
+    let mut log = Log::new(&args.lab)?;
+    let tokenizer = args.model.tokenizer(device)?;
+    let corpus = Corpus::documents(&args.lab)?; // each begins with <|endoftext|>
+
+    tch::manual_seed(args.lab.seed.into());
+    let model = match &args.model.weights {
+        Some(path) => Gpt::from_pretrained(path, device)?,
+        None => Gpt::new(Config::new(size, tokenizer.n_vocab()), device),
+    };
+    println!("{:?}", model.config);
+    log.parameters(&model.vs);
+
+    let t = model.config.block_size.min(128);
+    let mut val = DataLoader::new(&corpus.val, &tokenizer, BATCH_SIZE, t, device)?;
+    log.chars_per_token = corpus.chars_per_token(val.tokens.numel());
+    log.validation(0, &model.evaluate(&mut val))?;
+
+    let prompt = args.sampling.prompt(&tokenizer);
+    let mut rng = Rng::new(args.lab.seed.into());
+    let samples = model.generate(&prompt, tokenizer.n_vocab(), &args.sampling, &mut rng);
+    lab::print_samples(&tokenizer, &samples);
     Ok(())
 }
 
