@@ -17,6 +17,9 @@ use std::{collections::BTreeMap, path::Path, process::ExitCode};
 use tch::nn::{self, Module};
 use tch::{Device, IndexOp, Kind, Tensor};
 
+#[path = "proofs/step05.rs"]
+mod proof;
+
 const BATCH_SIZE: i64 = 8; // B: sequences in a batch
 const EVAL_SEQUENCES: i64 = 160; // sequences of the validation text that judge a model
 
@@ -324,7 +327,7 @@ fn lesson() -> Result<()> {
     let mut rng = Rng::new(args.lab.seed.into());
     let samples = model.generate(&prompt, tokenizer.n_vocab(), &args.sampling, &mut rng);
     lab::print_samples(&tokenizer, &samples);
-    Ok(())
+    proof::print(&model, &mut val, &args, &log)
 }
 
 fn main() -> ExitCode {
