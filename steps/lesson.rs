@@ -11,7 +11,7 @@
 use anyhow::Result;
 use clap::Parser;
 use lab::{Corpus, Flags, Gpt2Sizes, Log, ModelFlags, Rng, Sampling, Size, Tokenizer, Weights};
-use std::{collections::BTreeMap, path::Path, process::ExitCode};
+use std::{path::Path, process::ExitCode};
 use tch::nn::{self, Module};
 use tch::{Device, IndexOp, Kind, Tensor};
 
@@ -149,11 +149,10 @@ impl Config {
 struct Gpt {
     vs: nn::VarStore, // holds the parameters, under their names
     config: Config,
-    wte: nn::Embedding, // word token embedding
+    wte: nn::Embedding, // word token embedding, and the matrix that makes the logits
     wpe: nn::Embedding, // word position embedding
     h: Vec<Block>,
     ln_f: nn::LayerNorm,
-    lm_head: nn::Linear,
 }
 
 impl Gpt {
@@ -166,33 +165,17 @@ impl Gpt {
             wpe: embedding(&p / "wpe", config.block_size, c),
             h: (0..config.n_layer).map(|i| Block::new(&p / "h" / i, &config)).collect(),
             ln_f: nn::layer_norm(&p / "ln_f", vec![c], Default::default()),
-            lm_head: linear(&p / "lm_head", c, v, false),
             config,
             vs,
         }
     }
 
-    /// A model with the weights of a checkpoint.
+    /// A model with the weights of a checkpoint. The lab now reads them as step05 does.
     fn from_pretrained(path: &Path, device: Device) -> Result<Self> {
         let weights = Weights::open(path)?;
         let Gpt2Sizes { block_size, vocab_size, n_layer, n_head, n_embd } = weights.gpt2_sizes()?;
         let model = Self::new(Config { block_size, vocab_size, n_layer, n_head, n_embd }, device);
-        let mut parameters: BTreeMap<_, _> = model.vs.variables().into_iter().collect();
-        let mut lm_head = parameters.remove("lm_head.weight").expect("it is in the model");
-        let names: Vec<&str> = parameters.keys().map(String::as_str).collect();
-        weights.expect_nothing_but(&names)?;
-
-        let _guard = tch::no_grad_guard();
-        for (name, parameter) in &parameters {
-            // OpenAI's matrices are (in, out), those of a linear layer (out, in). What is copied into a
-            // view is copied into the parameter.
-            let is_linear = ["c_attn.weight", "c_proj.weight", "c_fc.weight"];
-            let transposed = is_linear.iter().any(|end| name.ends_with(end));
-            let mut view = if transposed { parameter.tr() } else { parameter.shallow_clone() };
-            view.copy_(&weights.tensor(name, &view.size())?);
-        }
-        weights.expect_tied()?; // GPT-2 reads and writes tokens with one matrix
-        lm_head.copy_(&model.wte.ws);
+        weights.copy_to(&model.vs)?;
         Ok(model)
     }
 
@@ -204,7 +187,7 @@ impl Gpt {
         for block in &self.h {
             x = x.apply(block); // (B, T, C)
         }
-        x.apply(&self.ln_f).apply(&self.lm_head) // (B, T, C) → (B, T, V)
+        x.apply(&self.ln_f).matmul(&self.wte.ws.tr()) // × wteᵀ: (B, T, C) × (C, V) → (B, T, V)
     }
 
     /// Mean cross-entropy in nats per token, a scalar tensor.
@@ -325,6 +308,15 @@ fn lesson() -> Result<()> {
     Ok(())
 }
 
+fn tryout() -> Result<()> {
+    let gpt2 = Gpt::new(Config::new(Size::Gpt2, 50_257), Device::Cpu);
+    let tensors = gpt2.vs.trainable_variables();
+    let parameters: usize = tensors.iter().map(|tensor| tensor.numel()).sum();
+    println!("{} tensors", tensors.len());
+    println!("{} parameters", lab::grouped(parameters as i64));
+    Ok(())
+}
+
 fn main() -> ExitCode {
-    lab::run(lesson)
+    lab::run(tryout)
 }
