@@ -16,6 +16,8 @@ use tch::nn::{self, Module};
 use tch::{Device, IndexOp, Kind, Tensor};
 
 const BATCH_SIZE: i64 = 8; // B: sequences in a batch
+
+const INIT_STD: f64 = 0.02; // standard deviation of the initial weights
 const EVAL_SEQUENCES: i64 = 160; // sequences of the validation text that judge a model
 
 /// All heads at once: they are one more dimension of the same tensors.
@@ -117,9 +119,9 @@ fn linear(p: nn::Path, fan_in: i64, fan_out: i64, bias: bool) -> nn::Linear {
     nn::linear(p, fan_in, fan_out, config)
 }
 
-/// A table of n vectors, one for each id, that starts as PyTorch's does: N(0, 1).
+/// A table of n vectors, one for each id, that starts as GPT-2's do.
 fn embedding(p: nn::Path, n: i64, n_embd: i64) -> nn::Embedding {
-    let ws_init = nn::Init::Randn { mean: 0.0, stdev: 1.0 };
+    let ws_init = nn::Init::Randn { mean: 0.0, stdev: INIT_STD };
     nn::embedding(p, n, n_embd, nn::EmbeddingConfig { ws_init, ..Default::default() })
 }
 
@@ -309,11 +311,16 @@ fn lesson() -> Result<()> {
 }
 
 fn tryout() -> Result<()> {
-    let gpt2 = Gpt::new(Config::new(Size::Gpt2, 50_257), Device::Cpu);
-    let tensors = gpt2.vs.trainable_variables();
-    let parameters: usize = tensors.iter().map(|tensor| tensor.numel()).sum();
-    println!("{} tensors", tensors.len());
-    println!("{} parameters", lab::grouped(parameters as i64));
+    let device = Device::Cpu;
+    tch::manual_seed(1337);
+    let model = Gpt::new(Config::new(Size::Tiny, 1024), device);
+    let idx = Tensor::arange(1024, (Kind::Int64, device)).view([8, 128]); // (B, T)
+    let logits = model.forward(&idx); // (B, T, V)
+    println!("logits {:?}", logits.size());
+    println!("standard deviation {:.3}", logits.std(false).double_value(&[]));
+    let targets = (&idx + 1).remainder(1024);
+    let loss = logits.flatten(0, 1).cross_entropy_for_logits(&targets.flatten(0, 1));
+    println!("loss {:.3}, and ln V is {:.3}", loss.double_value(&[]), 1024f64.ln());
     Ok(())
 }
 
