@@ -32,8 +32,8 @@ impl CausalSelfAttention {
     fn new(p: nn::Path, config: &Config) -> Self {
         let c = config.n_embd;
         Self {
-            c_attn: linear(&p / "c_attn", c, 3 * c, true),
-            c_proj: linear(&p / "c_proj", c, c, true),
+            c_attn: linear(&p / "c_attn", c, 3 * c, INIT_STD),
+            c_proj: linear(&p / "c_proj", c, c, config.residual_std()),
             n_head: config.n_head,
         }
     }
@@ -70,8 +70,8 @@ impl Mlp {
     fn new(p: nn::Path, config: &Config) -> Self {
         let c = config.n_embd;
         Self {
-            c_fc: linear(&p / "c_fc", c, 4 * c, true),
-            c_proj: linear(&p / "c_proj", 4 * c, c, true),
+            c_fc: linear(&p / "c_fc", c, 4 * c, INIT_STD),
+            c_proj: linear(&p / "c_proj", 4 * c, c, config.residual_std()),
         }
     }
 }
@@ -111,11 +111,10 @@ impl Module for Block {
     }
 }
 
-/// A linear layer that starts as PyTorch's does: uniform within ±1/√fan_in.
-fn linear(p: nn::Path, fan_in: i64, fan_out: i64, bias: bool) -> nn::Linear {
-    let bound = 1.0 / (fan_in as f64).sqrt();
-    let ws_init = nn::Init::Uniform { lo: -bound, up: bound };
-    let config = nn::LinearConfig { ws_init, bs_init: Some(ws_init), bias };
+/// A linear layer that starts as GPT-2's do: weights from N(0, std²), biases 0.
+fn linear(p: nn::Path, fan_in: i64, fan_out: i64, std: f64) -> nn::Linear {
+    let ws_init = nn::Init::Randn { mean: 0.0, stdev: std };
+    let config = nn::LinearConfig { ws_init, bs_init: Some(nn::Init::Const(0.0)), bias: true };
     nn::linear(p, fan_in, fan_out, config)
 }
 
@@ -145,6 +144,12 @@ impl Config {
             Size::Gpt2Xl => (1024, 48, 25, 1600),
         };
         Self { block_size, vocab_size, n_layer, n_head, n_embd }
+    }
+
+    /// The standard deviation of the initial weights in layers that write into the residual stream. Each
+    /// block has two; scaled like this, all 2·n_layer together add the variance of one.
+    fn residual_std(&self) -> f64 {
+        INIT_STD / (2.0 * self.n_layer as f64).sqrt()
     }
 }
 
@@ -315,12 +320,13 @@ fn tryout() -> Result<()> {
     tch::manual_seed(1337);
     let model = Gpt::new(Config::new(Size::Tiny, 1024), device);
     let idx = Tensor::arange(1024, (Kind::Int64, device)).view([8, 128]); // (B, T)
-    let logits = model.forward(&idx); // (B, T, V)
-    println!("logits {:?}", logits.size());
-    println!("standard deviation {:.3}", logits.std(false).double_value(&[]));
-    let targets = (&idx + 1).remainder(1024);
-    let loss = logits.flatten(0, 1).cross_entropy_for_logits(&targets.flatten(0, 1));
-    println!("loss {:.3}, and ln V is {:.3}", loss.double_value(&[]), 1024f64.ln());
+    let pos = Tensor::arange(128, (Kind::Int64, device)); // (T)
+    let mut x = idx.apply(&model.wte) + pos.apply(&model.wpe); // (B, T, C)
+    println!("embeddings: {:.4}", x.std(false).double_value(&[]));
+    for (i, block) in model.h.iter().enumerate() {
+        x = x.apply(block);
+        println!("block {i}:    {:.4}", x.std(false).double_value(&[]));
+    }
     Ok(())
 }
 
