@@ -18,6 +18,7 @@ use tch::{Device, IndexOp, Kind, Tensor};
 const BATCH_SIZE: i64 = 8; // B: sequences in a batch
 
 const INIT_STD: f64 = 0.02; // standard deviation of the initial weights
+const EVAL_INTERVAL: usize = 100;
 const EVAL_SEQUENCES: i64 = 160; // sequences of the validation text that judge a model
 
 /// All heads at once: they are one more dimension of the same tensors.
@@ -274,6 +275,26 @@ impl DataLoader {
         let y = self.tokens.narrow(0, self.position + 1, b * t).view([b, t]);
         self.position += b * t;
         (x, y)
+    }
+}
+
+/// How a model of some size is trained.
+#[derive(Debug)]
+struct Recipe {
+    batch_size: i64,      // B
+    sequence_length: i64, // T
+    max_steps: usize,
+    learning_rate: f64,
+}
+
+impl Recipe {
+    fn new(size: Size, device: Device) -> Self {
+        let (batch_size, sequence_length, max_steps, learning_rate) = match size {
+            Size::Tiny => (8, 128, 800, 1e-3),
+            _ if device.is_cuda() => (16, 1024, 50, 3e-4), // GPT-2's sizes, on a GPU
+            _ => (4, 64, 20, 3e-4),                        // and on a CPU
+        };
+        Self { batch_size, sequence_length, max_steps, learning_rate }
     }
 }
 
