@@ -12,7 +12,7 @@ use anyhow::Result;
 use clap::Parser;
 use lab::{Corpus, Flags, Gpt2Sizes, Log, ModelFlags, Rng, Sampling, Size, Tokenizer, Weights};
 use std::{path::Path, process::ExitCode};
-use tch::nn::{self, Module};
+use tch::nn::{self, Module, OptimizerConfig};
 use tch::{Device, IndexOp, Kind, Tensor};
 
 const BATCH_SIZE: i64 = 8; // B: sequences in a batch
@@ -296,6 +296,29 @@ impl Recipe {
         };
         Self { batch_size, sequence_length, max_steps, learning_rate }
     }
+}
+
+/// Trains `model`, and judges it every EVAL_INTERVAL steps on `val`, text that it never learns from.
+fn fit(
+    model: &Gpt,
+    train: &mut DataLoader,
+    val: &mut DataLoader,
+    recipe: &Recipe,
+    log: &mut Log,
+) -> Result<()> {
+    let mut optimizer = nn::AdamW::default().build(&model.vs, recipe.learning_rate)?;
+    log.validation(0, &model.evaluate(val))?;
+    for step in 1..=recipe.max_steps {
+        let (x, y) = train.next_batch();
+        let loss = model.loss(&x, &y);
+        optimizer.backward_step(&loss); // zero_grad, backward and step in one
+        log.step(loss.double_value(&[]), x.numel() as i64);
+        if step % EVAL_INTERVAL == 0 || step == recipe.max_steps {
+            log.line(step, &[])?; // the training loss and the speed
+            log.validation(step, &model.evaluate(val))?;
+        }
+    }
+    Ok(())
 }
 
 /// GPT-2: writes what follows a prompt. This step does not train, so --steps and --quick do nothing.
