@@ -15,8 +15,6 @@ use std::{path::Path, process::ExitCode};
 use tch::nn::{self, Module, OptimizerConfig};
 use tch::{Device, IndexOp, Kind, Tensor};
 
-const BATCH_SIZE: i64 = 8; // B: sequences in a batch
-
 const INIT_STD: f64 = 0.02; // standard deviation of the initial weights
 const EVAL_INTERVAL: usize = 100;
 const EVAL_SEQUENCES: i64 = 160; // sequences of the validation text that judge a model
@@ -321,7 +319,7 @@ fn fit(
     Ok(())
 }
 
-/// GPT-2: writes what follows a prompt. This step does not train, so --steps and --quick do nothing.
+/// GPT-2: trains from nothing, or goes on from a checkpoint.
 #[derive(Parser)]
 struct Args {
     #[command(flatten)]
@@ -347,33 +345,24 @@ fn lesson() -> Result<()> {
     println!("{:?}", model.config);
     log.parameters(&model.vs);
 
-    let t = model.config.block_size.min(128);
-    let mut val = DataLoader::new(&corpus.val, &tokenizer, BATCH_SIZE, t, device)?;
+    let mut recipe = Recipe::new(size, device);
+    recipe.max_steps = args.lab.steps(recipe.max_steps);
+    recipe.sequence_length = recipe.sequence_length.min(model.config.block_size);
+    println!("{recipe:#?}");
+    let (b, t) = (recipe.batch_size, recipe.sequence_length);
+    let mut train = DataLoader::new(&corpus.train, &tokenizer, b, t, device)?;
+    let mut val = DataLoader::new(&corpus.val, &tokenizer, b, t, device)?;
     log.chars_per_token = corpus.chars_per_token(val.tokens.numel());
-    log.validation(0, &model.evaluate(&mut val))?;
+    log.start("training", recipe.max_steps);
+    fit(&model, &mut train, &mut val, &recipe, &mut log)?;
 
     let prompt = args.sampling.prompt(&tokenizer);
     let mut rng = Rng::new(args.lab.seed.into());
     let samples = model.generate(&prompt, tokenizer.n_vocab(), &args.sampling, &mut rng);
     lab::print_samples(&tokenizer, &samples);
-    Ok(())
-}
-
-fn tryout() -> Result<()> {
-    let device = Device::Cpu;
-    tch::manual_seed(1337);
-    let model = Gpt::new(Config::new(Size::Tiny, 1024), device);
-    let idx = Tensor::arange(1024, (Kind::Int64, device)).view([8, 128]); // (B, T)
-    let pos = Tensor::arange(128, (Kind::Int64, device)); // (T)
-    let mut x = idx.apply(&model.wte) + pos.apply(&model.wpe); // (B, T, C)
-    println!("embeddings: {:.4}", x.std(false).double_value(&[]));
-    for (i, block) in model.h.iter().enumerate() {
-        x = x.apply(block);
-        println!("block {i}:    {:.4}", x.std(false).double_value(&[]));
-    }
-    Ok(())
+    log.finish(corpus.floor())
 }
 
 fn main() -> ExitCode {
-    lab::run(tryout)
+    lab::run(lesson)
 }
