@@ -49,11 +49,10 @@ impl Module for CausalSelfAttention {
 
 /// softmax(q·kᵀ/√hs)·v, with the future masked. All are (B, nh, T, hs).
 fn attention(q: &Tensor, k: &Tensor, v: &Tensor) -> Tensor {
-    let (t, hs) = (q.size()[2], q.size()[3]);
-    let att = q.matmul(&k.transpose(-2, -1)) / (hs as f64).sqrt(); // (B, nh, T, T)
-    let future = Tensor::ones([t, t], (Kind::Bool, q.device())).triu(1); // (T, T)
-    let att = att.masked_fill(&future, f64::NEG_INFINITY).softmax(-1, Kind::Float);
-    att.matmul(v) // (B, nh, T, T) × (B, nh, T, hs) → (B, nh, T, hs)
+    // Block by block, so that no (T, T) tensor is ever stored.
+    let (no_mask, dropout, is_causal) = (None::<&Tensor>, 0.0, true); // the mask is in is_causal
+    let (scale, enable_gqa) = (None, false); // None: 1/√hs
+    Tensor::scaled_dot_product_attention(q, k, v, no_mask, dropout, is_causal, scale, enable_gqa)
 }
 
 #[derive(Debug)]
@@ -360,6 +359,18 @@ fn lesson() -> Result<()> {
     log.finish(corpus.floor())
 }
 
+fn tryout() -> Result<()> {
+    let head = |numbers: [f32; 4]| Tensor::from_slice(&numbers).view([1, 1, 4, 1]); // (B, nh, T, hs)
+    let q = head([1.0, 1.0, 1.0, 1.0]);
+    let k = head([1.0, 2.0, 4.0, 3.0]);
+    let v = head([4.0, 1.0, 2.0, 5.0]);
+    let y = attention(&q, &k, &v);
+    for token in 0..4 {
+        println!("token {token}: {:.3}", y.double_value(&[0, 0, token, 0]));
+    }
+    Ok(())
+}
+
 fn main() -> ExitCode {
-    lab::run(lesson)
+    lab::run(tryout)
 }
