@@ -12,6 +12,9 @@ use std::{path::Path, process::ExitCode};
 use tch::nn::{self, Module, OptimizerConfig};
 use tch::{Device, IndexOp, Kind, Tensor};
 
+#[path = "proofs/step07.rs"]
+mod proof;
+
 const INIT_STD: f64 = 0.02; // standard deviation of the initial weights
 const EVAL_INTERVAL: usize = 100;
 const EVAL_SEQUENCES: i64 = 160; // sequences of the validation text that judge a model
@@ -356,21 +359,10 @@ fn lesson() -> Result<()> {
     let mut rng = Rng::new(args.lab.seed.into());
     let samples = model.generate(&prompt, tokenizer.n_vocab(), &args.sampling, &mut rng);
     lab::print_samples(&tokenizer, &samples);
+    proof::print(&model, &mut train, &args, &log)?;
     log.finish(corpus.floor())
 }
 
-fn tryout() -> Result<()> {
-    let head = |numbers: [f32; 4]| Tensor::from_slice(&numbers).view([1, 1, 4, 1]); // (B, nh, T, hs)
-    let q = head([1.0, 1.0, 1.0, 1.0]);
-    let k = head([1.0, 2.0, 4.0, 3.0]);
-    let v = head([4.0, 1.0, 2.0, 5.0]);
-    let y = attention(&q, &k, &v);
-    for token in 0..4 {
-        println!("token {token}: {:.3}", y.double_value(&[0, 0, token, 0]));
-    }
-    Ok(())
-}
-
 fn main() -> ExitCode {
-    lab::run(tryout)
+    lab::run(lesson)
 }
