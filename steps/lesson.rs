@@ -9,7 +9,9 @@
 
 use anyhow::Result;
 use clap::Parser;
-use lab::{Corpus, Flags, Gpt2Sizes, Log, ModelFlags, Rng, Sampling, Size, Tokenizer, Weights};
+use lab::{
+    Corpus, Flags, Gpt2Sizes, Log, ModelFlags, Precision, Rng, Sampling, Size, Tokenizer, Weights,
+};
 use std::{path::Path, process::ExitCode};
 use tch::nn::{self, Module, OptimizerConfig};
 use tch::{Device, IndexOp, Kind, Tensor};
@@ -153,8 +155,9 @@ impl Config {
 struct Gpt {
     vs: nn::VarStore, // holds the parameters, under their names
     config: Config,
-    wte: nn::Embedding, // word token embedding, and the matrix that makes the logits
-    wpe: nn::Embedding, // word position embedding
+    precision: Precision, // of the matrix products in a loss
+    wte: nn::Embedding,   // word token embedding, and the matrix that makes the logits
+    wpe: nn::Embedding,   // word position embedding
     h: Vec<Block>,
     ln_f: nn::LayerNorm,
 }
@@ -169,6 +172,7 @@ impl Gpt {
             wpe: embedding(&p / "wpe", config.block_size, c),
             h: (0..config.n_layer).map(|i| Block::new(&p / "h" / i, &config)).collect(),
             ln_f: nn::layer_norm(&p / "ln_f", vec![c], Default::default()),
+            precision: Precision::Float32,
             config,
             vs,
         }
@@ -361,6 +365,19 @@ fn lesson() -> Result<()> {
     log.finish(corpus.floor())
 }
 
+fn tryout() -> Result<()> {
+    let rounded = |x: f64| Tensor::from(x).to_kind(Kind::BFloat16);
+    for x in [0.3333, 1.0033, 1.005, 257.0] {
+        println!("{x:8.4} becomes {:8.4}", rounded(x).double_value(&[]));
+    }
+    let mut sum = rounded(0.0);
+    for _ in 0..1000 {
+        sum = sum + rounded(1.0);
+    }
+    println!("a thousand ones: {}", sum.double_value(&[]));
+    Ok(())
+}
+
 fn main() -> ExitCode {
-    lab::run(lesson)
+    lab::run(tryout)
 }
