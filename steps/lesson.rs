@@ -200,8 +200,11 @@ impl Gpt {
 
     /// Mean cross-entropy in nats per token, a scalar tensor.
     fn loss(&self, idx: &Tensor, targets: &Tensor) -> Tensor {
-        let logits = self.forward(idx).flatten(0, 1); // (B·T, V)
-        logits.cross_entropy_for_logits(&targets.flatten(0, 1)) // (B·T) → ()
+        // Products in bfloat16, the cross-entropy in float32; backward follows.
+        self.precision.autocast(self.vs.device(), || {
+            let logits = self.forward(idx).flatten(0, 1); // (B·T, V)
+            logits.cross_entropy_for_logits(&targets.flatten(0, 1)) // (B·T) → ()
+        })
     }
 
     /// The loss of each batch of `val`, as far as the first EVAL_SEQUENCES go.
@@ -366,15 +369,17 @@ fn lesson() -> Result<()> {
 }
 
 fn tryout() -> Result<()> {
-    let rounded = |x: f64| Tensor::from(x).to_kind(Kind::BFloat16);
-    for x in [0.3333, 1.0033, 1.005, 257.0] {
-        println!("{x:8.4} becomes {:8.4}", rounded(x).double_value(&[]));
+    tch::manual_seed(1337);
+    let mut model = Gpt::new(Config::new(Size::Tiny, 1024), Device::Cpu);
+    let idx = Tensor::arange(256, (Kind::Int64, Device::Cpu)).view([2, 128]); // (B, T)
+    for precision in [Precision::Float32, Precision::Bfloat16] {
+        model.precision = precision;
+        let loss = model.loss(&idx, &(&idx + 1));
+        println!("{precision:?}: the loss is {:.3}", loss.double_value(&[]));
+        loss.backward();
     }
-    let mut sum = rounded(0.0);
-    for _ in 0..1000 {
-        sum = sum + rounded(1.0);
-    }
-    println!("a thousand ones: {}", sum.double_value(&[]));
+    let logits = model.precision.autocast(Device::Cpu, || model.forward(&idx));
+    println!("logits {:?}, gradient of wte {:?}", logits.kind(), model.wte.ws.grad().kind());
     Ok(())
 }
 
