@@ -331,6 +331,9 @@ fn fit(
 struct Args {
     #[command(flatten)]
     model: ModelFlags,
+    /// How to multiply matrices [default: bfloat16 where the hardware is fast at it, else float32]
+    #[arg(long)]
+    precision: Option<Precision>,
     #[command(flatten)]
     sampling: Sampling,
     #[command(flatten)]
@@ -345,10 +348,11 @@ fn lesson() -> Result<()> {
     let corpus = Corpus::documents(&args.lab)?; // each begins with <|endoftext|>
 
     tch::manual_seed(args.lab.seed.into());
-    let model = match &args.model.weights {
+    let mut model = match &args.model.weights {
         Some(path) => Gpt::from_pretrained(path, device)?,
         None => Gpt::new(Config::new(size, tokenizer.n_vocab()), device),
     };
+    model.precision = Precision::choose(args.precision, device)?;
     println!("{:?}", model.config);
     log.parameters(&model.vs);
 
@@ -360,6 +364,7 @@ fn lesson() -> Result<()> {
     let mut train = DataLoader::new(&corpus.train, &tokenizer, b, t, device)?;
     let mut val = DataLoader::new(&corpus.val, &tokenizer, b, t, device)?;
     log.chars_per_token = corpus.chars_per_token(val.tokens.numel());
+    println!("precision: {:?}", model.precision);
     log.start("training", recipe.max_steps);
     fit(&model, &mut train, &mut val, &recipe, &mut log)?;
 
@@ -370,17 +375,6 @@ fn lesson() -> Result<()> {
     log.finish(corpus.floor())
 }
 
-fn tryout() -> Result<()> {
-    tch::manual_seed(1337);
-    let model = Gpt::new(Config::new(Size::Tiny, 50_257), Device::Cpu);
-    let idx = Tensor::arange(128, (Kind::Int64, Device::Cpu)).view([1, 128]); // (B, T)
-    let probs = model.forward(&idx).softmax(-1, Kind::Float); // (B, T, V)
-    let padding = probs.i((.., .., 50_257..)).sum(Kind::Double) / 128; // the mean over the places
-    println!("{} rows", model.config.vocab_size);
-    println!("the padding has {:.3} %", 100.0 * padding.double_value(&[]));
-    Ok(())
-}
-
 fn main() -> ExitCode {
-    lab::run(tryout)
+    lab::run(lesson)
 }
