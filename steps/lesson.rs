@@ -16,6 +16,9 @@ use std::{path::Path, process::ExitCode};
 use tch::nn::{self, Module, OptimizerConfig};
 use tch::{Device, IndexOp, Kind, Tensor};
 
+#[path = "proofs/step08.rs"]
+mod proof;
+
 const INIT_STD: f64 = 0.02; // standard deviation of the initial weights
 const EVAL_INTERVAL: usize = 100;
 const EVAL_SEQUENCES: i64 = 160; // sequences of the validation text that judge a model
@@ -372,6 +375,7 @@ fn lesson() -> Result<()> {
     let mut rng = Rng::new(args.lab.seed.into());
     let samples = model.generate(&prompt, tokenizer.n_vocab(), &args.sampling, &mut rng);
     lab::print_samples(&tokenizer, &samples);
+    proof::print(&model, &mut train, &args, &log)?;
     log.finish(corpus.floor())
 }
 
