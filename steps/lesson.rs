@@ -283,6 +283,21 @@ impl DataLoader {
     }
 }
 
+/// AdamW: Loshchilov and Hutter, https://arxiv.org/abs/1711.05101
+struct AdamW {
+    params: Vec<Tensor>,
+    exp_avgs: Vec<Tensor>,    // the running means of the gradients
+    exp_avg_sqs: Vec<Tensor>, // and of their squares
+    step: i32,
+}
+
+impl AdamW {
+    fn new(params: Vec<Tensor>) -> Self {
+        let zeros = || params.iter().map(Tensor::zeros_like).collect();
+        Self { exp_avgs: zeros(), exp_avg_sqs: zeros(), params, step: 0 }
+    }
+}
+
 /// How a model of some size is trained.
 #[derive(Debug)]
 struct Recipe {
@@ -375,6 +390,17 @@ fn lesson() -> Result<()> {
     log.finish(corpus.floor())
 }
 
+fn tryout() -> Result<()> {
+    let model = Gpt::new(Config::new(Size::Tiny, 1024), Device::Cpu);
+    let optimizer = AdamW::new(model.vs.trainable_variables());
+    let means = optimizer.exp_avgs.iter().chain(&optimizer.exp_avg_sqs);
+    let numbers: usize = means.map(Tensor::numel).sum();
+    let tensors_of_means = optimizer.exp_avgs.len() + optimizer.exp_avg_sqs.len();
+    println!("{} tensors of parameters, {tensors_of_means} of means", optimizer.params.len());
+    println!("{:.1} MB of means", 4.0 * numbers as f64 / 1e6);
+    Ok(())
+}
+
 fn main() -> ExitCode {
-    lab::run(lesson)
+    lab::run(tryout)
 }
