@@ -15,8 +15,10 @@ use lab::{
 use std::{path::Path, process::ExitCode};
 use tch::nn::{self, Module, OptimizerConfig};
 use tch::{Device, IndexOp, Kind, Tensor};
+use tch_ext::optim::clear_grads;
 
 const INIT_STD: f64 = 0.02; // standard deviation of the initial weights
+const BETAS: (f64, f64) = (0.9, 0.95);
 const EVAL_INTERVAL: usize = 100;
 const EVAL_SEQUENCES: i64 = 160; // sequences of the validation text that judge a model
 
@@ -296,6 +298,22 @@ impl AdamW {
         let zeros = || params.iter().map(Tensor::zeros_like).collect();
         Self { exp_avgs: zeros(), exp_avg_sqs: zeros(), params, step: 0 }
     }
+
+    /// Takes a step down the gradients.
+    fn step(&mut self, lr: f64) {
+        let _guard = tch::no_grad_guard();
+        self.step += 1;
+        let (beta1, beta2) = BETAS;
+        for (i, param) in self.params.iter_mut().enumerate() {
+            let grad = param.grad();
+            self.exp_avgs[i] = &self.exp_avgs[i] * beta1 + &grad * (1.0 - beta1);
+            self.exp_avg_sqs[i] = &self.exp_avg_sqs[i] * beta2 + grad.square() * (1.0 - beta2);
+            // Both means start at 0 and are too small at first; dividing by 1 − βᵗ corrects that.
+            let m_hat = &self.exp_avgs[i] / (1.0 - beta1.powi(self.step));
+            let v_hat = &self.exp_avg_sqs[i] / (1.0 - beta2.powi(self.step));
+            *param -= lr * m_hat / (v_hat.sqrt() + 1e-8);
+        }
+    }
 }
 
 /// How a model of some size is trained.
@@ -391,13 +409,16 @@ fn lesson() -> Result<()> {
 }
 
 fn tryout() -> Result<()> {
-    let model = Gpt::new(Config::new(Size::Tiny, 1024), Device::Cpu);
-    let optimizer = AdamW::new(model.vs.trainable_variables());
-    let means = optimizer.exp_avgs.iter().chain(&optimizer.exp_avg_sqs);
-    let numbers: usize = means.map(Tensor::numel).sum();
-    let tensors_of_means = optimizer.exp_avgs.len() + optimizer.exp_avg_sqs.len();
-    println!("{} tensors of parameters, {tensors_of_means} of means", optimizer.params.len());
-    println!("{:.1} MB of means", 4.0 * numbers as f64 / 1e6);
+    for scale in [1.0, 1000.0] {
+        let p = Tensor::from_slice(&[1f32]).set_requires_grad(true);
+        let mut optimizer = AdamW::new(vec![p.shallow_clone()]);
+        for gradient in [2.0 * scale, scale] {
+            (&p * gradient).sum(Kind::Float).backward(); // d(p·g)/dp = g
+            optimizer.step(0.1);
+            clear_grads(&optimizer.params)?;
+            println!("gradient {gradient:4.0}: p = {:.3}", p.double_value(&[0]));
+        }
+    }
     Ok(())
 }
 
