@@ -15,10 +15,10 @@ use lab::{
 use std::{path::Path, process::ExitCode};
 use tch::nn::{self, Module, OptimizerConfig};
 use tch::{Device, IndexOp, Kind, Tensor};
-use tch_ext::optim::clear_grads;
 
 const INIT_STD: f64 = 0.02; // standard deviation of the initial weights
 const BETAS: (f64, f64) = (0.9, 0.95);
+const WEIGHT_DECAY: f64 = 0.1;
 const EVAL_INTERVAL: usize = 100;
 const EVAL_SEQUENCES: i64 = 160; // sequences of the validation text that judge a model
 
@@ -311,6 +311,10 @@ impl AdamW {
             // Both means start at 0 and are too small at first; dividing by 1 − βᵗ corrects that.
             let m_hat = &self.exp_avgs[i] / (1.0 - beta1.powi(self.step));
             let v_hat = &self.exp_avg_sqs[i] / (1.0 - beta2.powi(self.step));
+            // Matrices and tables decay; biases and the gains of layer norms, which are vectors, do not.
+            if param.dim() >= 2 {
+                *param *= 1.0 - lr * WEIGHT_DECAY;
+            }
             *param -= lr * m_hat / (v_hat.sqrt() + 1e-8);
         }
     }
@@ -409,15 +413,12 @@ fn lesson() -> Result<()> {
 }
 
 fn tryout() -> Result<()> {
-    for scale in [1.0, 1000.0] {
-        let p = Tensor::from_slice(&[1f32]).set_requires_grad(true);
-        let mut optimizer = AdamW::new(vec![p.shallow_clone()]);
-        for gradient in [2.0 * scale, scale] {
-            (&p * gradient).sum(Kind::Float).backward(); // d(p·g)/dp = g
-            optimizer.step(0.1);
-            clear_grads(&optimizer.params)?;
-            println!("gradient {gradient:4.0}: p = {:.3}", p.double_value(&[0]));
-        }
+    let gpt2 = Gpt::new(Config::new(Size::Gpt2, 50_257), Device::Cpu);
+    let (matrices, vectors): (Vec<Tensor>, Vec<Tensor>) =
+        gpt2.vs.trainable_variables().into_iter().partition(|p| p.dim() >= 2);
+    for (name, tensors) in [("decayed", matrices), ("not decayed", vectors)] {
+        let numbers: usize = tensors.iter().map(Tensor::numel).sum();
+        println!("{name:11}: {} tensors, {} numbers", tensors.len(), lab::grouped(numbers as i64));
     }
     Ok(())
 }
