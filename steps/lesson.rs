@@ -12,11 +12,12 @@ use clap::Parser;
 use lab::{
     Corpus, Flags, Gpt2Sizes, Log, ModelFlags, Precision, Rng, Sampling, Size, Tokenizer, Weights,
 };
-use std::{path::Path, process::ExitCode};
+use std::{f64::consts::PI, path::Path, process::ExitCode};
 use tch::nn::{self, Module, OptimizerConfig};
 use tch::{Device, IndexOp, Kind, Tensor};
 
 const INIT_STD: f64 = 0.02; // standard deviation of the initial weights
+const WARMUP_STEPS: usize = 40;
 const BETAS: (f64, f64) = (0.9, 0.95);
 const WEIGHT_DECAY: f64 = 0.1;
 const EVAL_INTERVAL: usize = 100;
@@ -320,6 +321,17 @@ impl AdamW {
     }
 }
 
+/// The learning rate of a step rises linearly to `max_lr`, then falls along half a cosine to a tenth of it.
+fn get_lr(step: usize, steps: usize, max_lr: f64) -> f64 {
+    let warmup = WARMUP_STEPS.min(steps / 2); // half of a short run
+    if step <= warmup {
+        return max_lr * (step as f64 / warmup as f64);
+    }
+    let progress = (step - warmup) as f64 / (steps - warmup) as f64; // 0 … 1
+    let cosine = 0.5 * (1.0 + (PI * progress).cos()); // 1 … 0
+    max_lr * (0.1 + 0.9 * cosine)
+}
+
 /// How a model of some size is trained.
 #[derive(Debug)]
 struct Recipe {
@@ -413,12 +425,8 @@ fn lesson() -> Result<()> {
 }
 
 fn tryout() -> Result<()> {
-    let gpt2 = Gpt::new(Config::new(Size::Gpt2, 50_257), Device::Cpu);
-    let (matrices, vectors): (Vec<Tensor>, Vec<Tensor>) =
-        gpt2.vs.trainable_variables().into_iter().partition(|p| p.dim() >= 2);
-    for (name, tensors) in [("decayed", matrices), ("not decayed", vectors)] {
-        let numbers: usize = tensors.iter().map(Tensor::numel).sum();
-        println!("{name:11}: {} tensors, {} numbers", tensors.len(), lab::grouped(numbers as i64));
+    for step in [1, 20, 40, 420, 800] {
+        println!("step {step:3}: {:.6}", get_lr(step, 800, 3e-3));
     }
     Ok(())
 }
