@@ -13,8 +13,9 @@ use lab::{
     Corpus, Flags, Gpt2Sizes, Log, ModelFlags, Precision, Rng, Sampling, Size, Tokenizer, Weights,
 };
 use std::{f64::consts::PI, path::Path, process::ExitCode};
-use tch::nn::{self, Module, OptimizerConfig};
+use tch::nn::{self, Module};
 use tch::{Device, IndexOp, Kind, Tensor};
+use tch_ext::optim::clear_grads;
 
 const INIT_STD: f64 = 0.02; // standard deviation of the initial weights
 const WARMUP_STEPS: usize = 40;
@@ -344,9 +345,9 @@ struct Recipe {
 impl Recipe {
     fn new(size: Size, device: Device) -> Self {
         let (batch_size, sequence_length, max_steps, learning_rate) = match size {
-            Size::Tiny => (8, 128, 800, 1e-3),
-            _ if device.is_cuda() => (16, 1024, 50, 3e-4), // GPT-2's sizes, on a GPU
-            _ => (4, 64, 20, 3e-4),                        // and on a CPU
+            Size::Tiny => (8, 128, 800, 3e-3),
+            _ if device.is_cuda() => (16, 1024, 50, 6e-4), // GPT-2's sizes, on a GPU
+            _ => (4, 64, 20, 6e-4),                        // and on a CPU
         };
         Self { batch_size, sequence_length, max_steps, learning_rate }
     }
@@ -360,12 +361,15 @@ fn fit(
     recipe: &Recipe,
     log: &mut Log,
 ) -> Result<()> {
-    let mut optimizer = nn::AdamW::default().build(&model.vs, recipe.learning_rate)?;
+    let mut optimizer = AdamW::new(model.vs.trainable_variables());
     log.validation(0, &model.evaluate(val))?;
     for step in 1..=recipe.max_steps {
+        let lr = get_lr(step, recipe.max_steps, recipe.learning_rate);
         let (x, y) = train.next_batch();
         let loss = model.loss(&x, &y);
-        optimizer.backward_step(&loss); // zero_grad, backward and step in one
+        loss.backward();
+        optimizer.step(lr);
+        clear_grads(&optimizer.params)?; // None, as zero_grad(set_to_none=True)
         log.step(loss.double_value(&[]), x.numel() as i64);
         if step % EVAL_INTERVAL == 0 || step == recipe.max_steps {
             log.line(step, &[])?; // the training loss and the speed
@@ -425,8 +429,18 @@ fn lesson() -> Result<()> {
 }
 
 fn tryout() -> Result<()> {
-    for step in [1, 20, 40, 420, 800] {
-        println!("step {step:3}: {:.6}", get_lr(step, 800, 3e-3));
+    tch::manual_seed(1337);
+    let model = Gpt::new(Config::new(Size::Tiny, 1024), Device::Cpu);
+    let mut optimizer = AdamW::new(model.vs.trainable_variables());
+    let numbers = Tensor::arange(65, (Kind::Int64, Device::Cpu)).view([1, 65]); // 0, 1, … 64
+    for step in 1..=30 {
+        let loss = model.loss(&numbers.narrow(1, 0, 64), &numbers.narrow(1, 1, 64));
+        loss.backward();
+        optimizer.step(get_lr(step, 30, 3e-3));
+        clear_grads(&optimizer.params)?;
+        if step % 10 == 0 {
+            println!("step {step}: loss {:.4}", loss.double_value(&[]));
+        }
     }
     Ok(())
 }
