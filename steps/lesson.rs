@@ -21,6 +21,7 @@ const INIT_STD: f64 = 0.02; // standard deviation of the initial weights
 const WARMUP_STEPS: usize = 40;
 const BETAS: (f64, f64) = (0.9, 0.95);
 const WEIGHT_DECAY: f64 = 0.1;
+const MAX_NORM: f64 = 1.0;
 const EVAL_INTERVAL: usize = 100;
 const EVAL_SEQUENCES: i64 = 160; // sequences of the validation text that judge a model
 
@@ -322,6 +323,19 @@ impl AdamW {
     }
 }
 
+/// Scales the gradients down to a norm of MAX_NORM, all of them as one vector. Returns the norm before.
+fn clip_grad_norm(parameters: &[Tensor]) -> f64 {
+    let grads: Vec<Tensor> = parameters.iter().map(Tensor::grad).collect();
+    let norms: Vec<Tensor> = grads.iter().map(Tensor::norm).collect();
+    let norm = Tensor::stack(&norms, 0).norm().double_value(&[]);
+    if norm > MAX_NORM {
+        for mut grad in grads {
+            grad *= MAX_NORM / norm; // in place: it is the parameter's own
+        }
+    }
+    norm
+}
+
 /// The learning rate of a step rises linearly to `max_lr`, then falls along half a cosine to a tenth of it.
 fn get_lr(step: usize, steps: usize, max_lr: f64) -> f64 {
     let warmup = WARMUP_STEPS.min(steps / 2); // half of a short run
@@ -368,11 +382,12 @@ fn fit(
         let (x, y) = train.next_batch();
         let loss = model.loss(&x, &y);
         loss.backward();
+        let norm = clip_grad_norm(&optimizer.params);
         optimizer.step(lr);
         clear_grads(&optimizer.params)?; // None, as zero_grad(set_to_none=True)
         log.step(loss.double_value(&[]), x.numel() as i64);
         if step % EVAL_INTERVAL == 0 || step == recipe.max_steps {
-            log.line(step, &[])?; // the training loss and the speed
+            log.line(step, &[("lr", lr), ("norm", norm)])?;
             log.validation(step, &model.evaluate(val))?;
         }
     }
@@ -429,19 +444,11 @@ fn lesson() -> Result<()> {
 }
 
 fn tryout() -> Result<()> {
-    tch::manual_seed(1337);
-    let model = Gpt::new(Config::new(Size::Tiny, 1024), Device::Cpu);
-    let mut optimizer = AdamW::new(model.vs.trainable_variables());
-    let numbers = Tensor::arange(65, (Kind::Int64, Device::Cpu)).view([1, 65]); // 0, 1, … 64
-    for step in 1..=30 {
-        let loss = model.loss(&numbers.narrow(1, 0, 64), &numbers.narrow(1, 1, 64));
-        loss.backward();
-        optimizer.step(get_lr(step, 30, 3e-3));
-        clear_grads(&optimizer.params)?;
-        if step % 10 == 0 {
-            println!("step {step}: loss {:.4}", loss.double_value(&[]));
-        }
-    }
+    let p = Tensor::from_slice(&[0f32, 0.0]).set_requires_grad(true);
+    (&p * Tensor::from_slice(&[0.6f32, 4.0])).sum(Kind::Float).backward();
+    let norm = clip_grad_norm(&[p.shallow_clone()]);
+    println!("norm before: {norm:.2}");
+    println!("the gradient now: {:.2?}", Vec::<f32>::try_from(p.grad())?);
     Ok(())
 }
 
