@@ -17,6 +17,9 @@ use tch::nn::{self, Module};
 use tch::{Device, IndexOp, Kind, Tensor};
 use tch_ext::optim::clear_grads;
 
+#[path = "proofs/step09.rs"]
+mod proof;
+
 const INIT_STD: f64 = 0.02; // standard deviation of the initial weights
 const WARMUP_STEPS: usize = 40;
 const BETAS: (f64, f64) = (0.9, 0.95);
@@ -440,18 +443,10 @@ fn lesson() -> Result<()> {
     let mut rng = Rng::new(args.lab.seed.into());
     let samples = model.generate(&prompt, tokenizer.n_vocab(), &args.sampling, &mut rng);
     lab::print_samples(&tokenizer, &samples);
+    proof::print(&model, &mut train, &args, &log)?;
     log.finish(corpus.floor())
 }
 
-fn tryout() -> Result<()> {
-    let p = Tensor::from_slice(&[0f32, 0.0]).set_requires_grad(true);
-    (&p * Tensor::from_slice(&[0.6f32, 4.0])).sum(Kind::Float).backward();
-    let norm = clip_grad_norm(&[p.shallow_clone()]);
-    println!("norm before: {norm:.2}");
-    println!("the gradient now: {:.2?}", Vec::<f32>::try_from(p.grad())?);
-    Ok(())
-}
-
 fn main() -> ExitCode {
-    lab::run(tryout)
+    lab::run(lesson)
 }
