@@ -1,11 +1,13 @@
-// step09_optimizer: AdamW in a dozen lines, and how GPT-3 used it
+// step10_grad_accumulation: a batch of any size on a machine of any size
 //
-// New since step08: an optimizer of our own; matrices decay and vectors do not; gradients are clipped;
-// the learning rate warms up and then falls along a cosine.
+// New since step09: the gradients of several micro-batches are added up before the optimizer takes a
+// step, so that it sees a batch far larger than the memory could hold at once. And step09's AdamW makes
+// way for libtorch's fused one, which takes the same steps.
 //
-// Run:  cargo run --bin step09_optimizer
-// See:  our steps are those of libtorch's fused AdamW; the loss falls further in the same number of
-//       steps; a gradient's norm in every line.
+// Run:  cargo run --bin step10_grad_accumulation
+//       cargo run --bin step10_grad_accumulation -- --total-batch-size 8192 --batch-size 2
+// See:  one large batch and its parts give the same gradient, the parts in less memory; without the
+//       weights b / sequences they do not.
 
 use anyhow::Result;
 use clap::Parser;
@@ -16,9 +18,6 @@ use std::{f64::consts::PI, path::Path, process::ExitCode};
 use tch::nn::{self, Module};
 use tch::{Device, IndexOp, Kind, Tensor};
 use tch_ext::optim::clear_grads;
-
-#[path = "proofs/step09.rs"]
-mod proof;
 
 const INIT_STD: f64 = 0.02; // standard deviation of the initial weights
 const WARMUP_STEPS: usize = 40;
@@ -443,7 +442,6 @@ fn lesson() -> Result<()> {
     let mut rng = Rng::new(args.lab.seed.into());
     let samples = model.generate(&prompt, tokenizer.n_vocab(), &args.sampling, &mut rng);
     lab::print_samples(&tokenizer, &samples);
-    proof::print(&model, &mut train, &args, &log)?;
     log.finish(corpus.floor())
 }
 
