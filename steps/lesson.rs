@@ -352,20 +352,21 @@ fn get_lr(step: usize, steps: usize, max_lr: f64) -> f64 {
 /// How a model of some size is trained.
 #[derive(Debug)]
 struct Recipe {
-    batch_size: i64,      // B
-    sequence_length: i64, // T
+    total_batch_size: i64, // tokens that a step of the optimizer sees
+    batch_size: i64,       // B: sequences computed at once
+    sequence_length: i64,  // T
     max_steps: usize,
     learning_rate: f64,
 }
 
 impl Recipe {
     fn new(size: Size, device: Device) -> Self {
-        let (batch_size, sequence_length, max_steps, learning_rate) = match size {
-            Size::Tiny => (8, 128, 800, 3e-3),
-            _ if device.is_cuda() => (16, 1024, 50, 6e-4), // GPT-2's sizes, on a GPU
-            _ => (4, 64, 20, 6e-4),                        // and on a CPU
+        let (total_batch_size, batch_size, sequence_length, max_steps, learning_rate) = match size {
+            Size::Tiny => (1024, 4, 128, 800, 3e-3), // 2 × 4 × 128: step09's batch
+            _ if device.is_cuda() => (524_288, 16, 1024, 50, 6e-4), // 32 × 16 × 1,024: half a million
+            _ => (1024, 4, 64, 20, 6e-4),                           // and on a CPU
         };
-        Self { batch_size, sequence_length, max_steps, learning_rate }
+        Self { total_batch_size, batch_size, sequence_length, max_steps, learning_rate }
     }
 }
 
