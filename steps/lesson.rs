@@ -17,7 +17,7 @@ use lab::{
 use std::{f64::consts::PI, path::Path, process::ExitCode};
 use tch::nn::{self, Module};
 use tch::{Device, IndexOp, Kind, Tensor};
-use tch_ext::optim::clear_grads;
+use tch_ext::optim::{FusedAdamW, clear_grads};
 
 const INIT_STD: f64 = 0.02; // standard deviation of the initial weights
 const WARMUP_STEPS: usize = 40;
@@ -378,17 +378,20 @@ fn fit(
     recipe: &Recipe,
     log: &mut Log,
 ) -> Result<()> {
-    let mut optimizer = AdamW::new(model.vs.trainable_variables());
+    let parameters = model.vs.trainable_variables();
+    // Matrices and tables decay; biases and the gains of layer norms, which are vectors, do not.
+    let weight_decay = |p: &Tensor| if p.dim() >= 2 { WEIGHT_DECAY } else { 0.0 };
+    let mut optimizer = FusedAdamW::new(&parameters, BETAS, weight_decay);
     log.validation(0, &model.evaluate(val))?;
     for step in 1..=recipe.max_steps {
         let lr = get_lr(step, recipe.max_steps, recipe.learning_rate);
         let (x, y) = train.next_batch();
         let loss = model.loss(&x, &y);
         loss.backward();
-        let norm = clip_grad_norm(&optimizer.params);
-        optimizer.step(lr);
-        clear_grads(&optimizer.params)?; // None, as zero_grad(set_to_none=True)
         log.step(loss.double_value(&[]), x.numel() as i64);
+        let norm = clip_grad_norm(&parameters);
+        optimizer.step(lr)?;
+        clear_grads(&parameters)?; // None, as zero_grad(set_to_none=True)
         if step % EVAL_INTERVAL == 0 || step == recipe.max_steps {
             log.line(step, &[("lr", lr), ("norm", norm)])?;
             log.validation(step, &model.evaluate(val))?;
