@@ -290,41 +290,6 @@ impl DataLoader {
     }
 }
 
-/// AdamW: Loshchilov and Hutter, https://arxiv.org/abs/1711.05101
-struct AdamW {
-    params: Vec<Tensor>,
-    exp_avgs: Vec<Tensor>,    // the running means of the gradients
-    exp_avg_sqs: Vec<Tensor>, // and of their squares
-    step: i32,
-}
-
-impl AdamW {
-    fn new(params: Vec<Tensor>) -> Self {
-        let zeros = || params.iter().map(Tensor::zeros_like).collect();
-        Self { exp_avgs: zeros(), exp_avg_sqs: zeros(), params, step: 0 }
-    }
-
-    /// Takes a step down the gradients.
-    fn step(&mut self, lr: f64) {
-        let _guard = tch::no_grad_guard();
-        self.step += 1;
-        let (beta1, beta2) = BETAS;
-        for (i, param) in self.params.iter_mut().enumerate() {
-            let grad = param.grad();
-            self.exp_avgs[i] = &self.exp_avgs[i] * beta1 + &grad * (1.0 - beta1);
-            self.exp_avg_sqs[i] = &self.exp_avg_sqs[i] * beta2 + grad.square() * (1.0 - beta2);
-            // Both means start at 0 and are too small at first; dividing by 1 − βᵗ corrects that.
-            let m_hat = &self.exp_avgs[i] / (1.0 - beta1.powi(self.step));
-            let v_hat = &self.exp_avg_sqs[i] / (1.0 - beta2.powi(self.step));
-            // Matrices and tables decay; biases and the gains of layer norms, which are vectors, do not.
-            if param.dim() >= 2 {
-                *param *= 1.0 - lr * WEIGHT_DECAY;
-            }
-            *param -= lr * m_hat / (v_hat.sqrt() + 1e-8);
-        }
-    }
-}
-
 /// Scales the gradients down to a norm of MAX_NORM, all of them as one vector. Returns the norm before.
 fn clip_grad_norm(parameters: &[Tensor]) -> f64 {
     let grads: Vec<Tensor> = parameters.iter().map(Tensor::grad).collect();
@@ -449,6 +414,18 @@ fn lesson() -> Result<()> {
     log.finish(corpus.floor())
 }
 
+fn tryout() -> Result<()> {
+    let p = Tensor::from_slice(&[1f32]).set_requires_grad(true);
+    let mut optimizer = FusedAdamW::new(&[p.shallow_clone()], BETAS, |_| 0.0);
+    for gradient in [2.0, 1.0] {
+        (&p * gradient).sum(Kind::Float).backward();
+        optimizer.step(0.1)?;
+        clear_grads(&[p.shallow_clone()])?;
+        println!("gradient {gradient}: p = {:.3}", p.double_value(&[0]));
+    }
+    Ok(())
+}
+
 fn main() -> ExitCode {
-    lab::run(lesson)
+    lab::run(tryout)
 }
