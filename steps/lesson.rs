@@ -223,7 +223,7 @@ impl Gpt {
         let batches = val.batches().min(EVAL_SEQUENCES / val.batch_size);
         let mut losses = Vec::new();
         for _ in 0..batches {
-            let (x, y) = val.next_batch();
+            let (x, y) = val.next_batch(val.batch_size);
             losses.push(self.loss(&x, &y).double_value(&[]));
         }
         losses
@@ -257,7 +257,7 @@ fn sample(logits: &Tensor, sampling: &Sampling, rng: &mut Rng) -> Tensor {
     ids.gather(-1, &drawn, false) // (B, 1)
 }
 
-/// Hands out a text's tokens in order, B·T at a time, and begins again when fewer are left.
+/// Hands out a text's tokens in order, b·T at a time, and begins again when fewer are left.
 struct DataLoader {
     tokens: Tensor, // on the device, all of them
     batch_size: i64,
@@ -277,9 +277,9 @@ impl DataLoader {
         (self.tokens.size()[0] - 1) / (self.batch_size * self.sequence_length)
     }
 
-    /// What the model sees, and, one token further on, what it should say. Both are (B, T).
-    fn next_batch(&mut self) -> (Tensor, Tensor) {
-        let (b, t) = (self.batch_size, self.sequence_length);
+    /// What the model sees, and, one token further on, what it should say: (b, T), b ≤ B.
+    fn next_batch(&mut self, b: i64) -> (Tensor, Tensor) {
+        let t = self.sequence_length;
         if self.position + b * t >= self.tokens.size()[0] {
             self.position = 0;
         }
@@ -312,6 +312,24 @@ fn get_lr(step: usize, steps: usize, max_lr: f64) -> f64 {
     let progress = (step - warmup) as f64 / (steps - warmup) as f64; // 0 … 1
     let cosine = 0.5 * (1.0 + (PI * progress).cos()); // 1 … 0
     max_lr * (0.1 + 0.9 * cosine)
+}
+
+/// Leaves the gradient of the mean loss over the next `sequences` in the parameters, computed in
+/// micro-batches of B sequences, the last of which may be smaller. Returns that loss.
+fn accumulate_grads(model: &Gpt, train: &mut DataLoader, sequences: i64) -> f64 {
+    let mut loss = 0.0;
+    let mut left = sequences;
+    while left > 0 {
+        let b = left.min(train.batch_size);
+        let (x, y) = train.next_batch(b);
+        // A mean over b sequences; weighted by b / sequences, all of them add up to the mean of the batch.
+        let share = b as f64 / sequences as f64;
+        let micro_loss = model.loss(&x, &y) * share;
+        micro_loss.backward(); // grad += …
+        loss += micro_loss.double_value(&[]);
+        left -= b;
+    }
+    loss
 }
 
 /// How a model of some size is trained.
@@ -347,16 +365,15 @@ fn fit(
     // Matrices and tables decay; biases and the gains of layer norms, which are vectors, do not.
     let weight_decay = |p: &Tensor| if p.dim() >= 2 { WEIGHT_DECAY } else { 0.0 };
     let mut optimizer = FusedAdamW::new(&parameters, BETAS, weight_decay);
+    let sequences = recipe.total_batch_size / train.sequence_length;
     log.validation(0, &model.evaluate(val))?;
     for step in 1..=recipe.max_steps {
         let lr = get_lr(step, recipe.max_steps, recipe.learning_rate);
-        let (x, y) = train.next_batch();
-        let loss = model.loss(&x, &y);
-        loss.backward();
-        log.step(loss.double_value(&[]), x.numel() as i64);
+        let loss = accumulate_grads(model, train, sequences);
         let norm = clip_grad_norm(&parameters);
         optimizer.step(lr)?;
         clear_grads(&parameters)?; // None, as zero_grad(set_to_none=True)
+        log.step(loss, recipe.total_batch_size);
         if step % EVAL_INTERVAL == 0 || step == recipe.max_steps {
             log.line(step, &[("lr", lr), ("norm", norm)])?;
             log.validation(step, &model.evaluate(val))?;
@@ -415,13 +432,16 @@ fn lesson() -> Result<()> {
 }
 
 fn tryout() -> Result<()> {
-    let p = Tensor::from_slice(&[1f32]).set_requires_grad(true);
-    let mut optimizer = FusedAdamW::new(&[p.shallow_clone()], BETAS, |_| 0.0);
-    for gradient in [2.0, 1.0] {
-        (&p * gradient).sum(Kind::Float).backward();
-        optimizer.step(0.1)?;
-        clear_grads(&[p.shallow_clone()])?;
-        println!("gradient {gradient}: p = {:.3}", p.double_value(&[0]));
+    tch::manual_seed(1337);
+    let model = Gpt::new(Config::new(Size::Tiny, 1024), Device::Cpu);
+    let parameters = model.vs.trainable_variables();
+    for batch_size in [16, 5, 1] {
+        let tokens = Tensor::arange(1000, (Kind::Int64, Device::Cpu));
+        let mut train = DataLoader { tokens, batch_size, sequence_length: 32, position: 0 };
+        let loss = accumulate_grads(&model, &mut train, 16);
+        let norm = clip_grad_norm(&parameters);
+        clear_grads(&parameters)?;
+        println!("{batch_size:2} at a time: loss {loss:.3}, norm {norm:.3}");
     }
     Ok(())
 }
