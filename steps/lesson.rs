@@ -9,10 +9,11 @@
 // See:  one large batch and its parts give the same gradient, the parts in less memory; without the
 //       weights b / sequences they do not.
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use clap::Parser;
 use lab::{
-    Corpus, Flags, Gpt2Sizes, Log, ModelFlags, Precision, Rng, Sampling, Size, Tokenizer, Weights,
+    BatchFlags, Corpus, Flags, Gpt2Sizes, Log, ModelFlags, Precision, Rng, Sampling, Size,
+    Tokenizer, Weights,
 };
 use std::{f64::consts::PI, path::Path, process::ExitCode};
 use tch::nn::{self, Module};
@@ -220,7 +221,7 @@ impl Gpt {
     fn evaluate(&self, val: &mut DataLoader) -> Vec<f64> {
         let _guard = tch::no_grad_guard();
         val.position = 0;
-        let batches = val.batches().min(EVAL_SEQUENCES / val.batch_size);
+        let batches = val.batches().min(EVAL_SEQUENCES / val.batch_size).max(1); // B may be more
         let mut losses = Vec::new();
         for _ in 0..batches {
             let (x, y) = val.next_batch(val.batch_size);
@@ -391,6 +392,8 @@ struct Args {
     #[arg(long)]
     precision: Option<Precision>,
     #[command(flatten)]
+    batch: BatchFlags,
+    #[command(flatten)]
     sampling: Sampling,
     #[command(flatten)]
     lab: Flags,
@@ -415,8 +418,12 @@ fn lesson() -> Result<()> {
     let mut recipe = Recipe::new(size, device);
     recipe.max_steps = args.lab.steps(recipe.max_steps);
     recipe.sequence_length = recipe.sequence_length.min(model.config.block_size);
+    recipe.total_batch_size = args.batch.total_batch_size.unwrap_or(recipe.total_batch_size);
+    recipe.batch_size = args.batch.batch_size.unwrap_or(recipe.batch_size);
     println!("{recipe:#?}");
     let (b, t) = (recipe.batch_size, recipe.sequence_length);
+    let total = recipe.total_batch_size;
+    ensure!(total % t == 0, "--total-batch-size {total}: take a multiple of {t}, a whole sequence");
     let mut train = DataLoader::new(&corpus.train, &tokenizer, b, t, device)?;
     let mut val = DataLoader::new(&corpus.val, &tokenizer, b, t, device)?;
     log.chars_per_token = corpus.chars_per_token(val.tokens.numel());
@@ -431,21 +438,6 @@ fn lesson() -> Result<()> {
     log.finish(corpus.floor())
 }
 
-fn tryout() -> Result<()> {
-    tch::manual_seed(1337);
-    let model = Gpt::new(Config::new(Size::Tiny, 1024), Device::Cpu);
-    let parameters = model.vs.trainable_variables();
-    for batch_size in [16, 5, 1] {
-        let tokens = Tensor::arange(1000, (Kind::Int64, Device::Cpu));
-        let mut train = DataLoader { tokens, batch_size, sequence_length: 32, position: 0 };
-        let loss = accumulate_grads(&model, &mut train, 16);
-        let norm = clip_grad_norm(&parameters);
-        clear_grads(&parameters)?;
-        println!("{batch_size:2} at a time: loss {loss:.3}, norm {norm:.3}");
-    }
-    Ok(())
-}
-
 fn main() -> ExitCode {
-    lab::run(tryout)
+    lab::run(lesson)
 }
