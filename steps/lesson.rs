@@ -1,13 +1,14 @@
-// step10_grad_accumulation: a batch of any size on a machine of any size
+// step11_ddp: several processes train one model
 //
-// New since step09: the gradients of several micro-batches are added up before the optimizer takes a
-// step, so that it sees a batch far larger than the memory could hold at once. And step09's AdamW makes
-// way for libtorch's fused one, which takes the same steps.
+// New since step10: the program starts itself once more for every processor core or GPU that is to take
+// part. Each of these ranks has the whole model and learns from text of its own; during backward they
+// average their gradients, so that all take the same step. PyTorch calls it DistributedDataParallel.
 //
-// Run:  cargo run --bin step10_grad_accumulation
-//       cargo run --bin step10_grad_accumulation -- --total-batch-size 8192 --batch-size 2
-// See:  one large batch and its parts give the same gradient, the parts in less memory; without the
-//       weights b / sequences they do not.
+// Run:  cargo run --bin step11_ddp
+//       cargo run --bin step11_ddp -- --nproc 1
+//       torchrun --nproc-per-node 2 --no-python target/debug/step11_ddp
+// See:  after training, every rank's weights are the same to the last bit; the ranks' gradient is that of
+//       one process on all their text; what they send is as much as the formula says.
 
 use anyhow::{Result, ensure};
 use clap::Parser;
@@ -19,9 +20,6 @@ use std::{f64::consts::PI, path::Path, process::ExitCode};
 use tch::nn::{self, Module};
 use tch::{Device, IndexOp, Kind, Tensor};
 use tch_ext::optim::{FusedAdamW, clear_grads};
-
-#[path = "proofs/step10.rs"]
-mod proof;
 
 const INIT_STD: f64 = 0.02; // standard deviation of the initial weights
 const WARMUP_STEPS: usize = 40;
@@ -438,7 +436,6 @@ fn lesson() -> Result<()> {
     let mut rng = Rng::new(args.lab.seed.into());
     let samples = model.generate(&prompt, tokenizer.n_vocab(), &args.sampling, &mut rng);
     lab::print_samples(&tokenizer, &samples);
-    proof::print(&model, &mut train, &args, &log)?;
     log.finish(corpus.floor())
 }
 
