@@ -13,8 +13,8 @@
 use anyhow::{Result, ensure};
 use clap::Parser;
 use lab::{
-    BatchFlags, Corpus, Flags, Gpt2Sizes, Log, ModelFlags, Precision, Rng, Sampling, Size,
-    Tokenizer, Weights,
+    BatchFlags, Corpus, Flags, Gpt2Sizes, Log, ModelFlags, Precision, RankFlags, Rng, Sampling,
+    Size, Tokenizer, Weights,
 };
 use std::{f64::consts::PI, path::Path, process::ExitCode};
 use tch::nn::{self, Module};
@@ -395,6 +395,8 @@ struct Args {
     #[command(flatten)]
     batch: BatchFlags,
     #[command(flatten)]
+    ranks: RankFlags,
+    #[command(flatten)]
     sampling: Sampling,
     #[command(flatten)]
     lab: Flags,
@@ -402,6 +404,10 @@ struct Args {
 
 fn lesson() -> Result<()> {
     let args = Args::parse();
+    if args.ranks.launch()? {
+        return Ok(()); // this process has started the ranks, and they are done
+    }
+    let world = args.ranks.join(&args.lab)?;
     let (device, size) = (args.lab.device, args.model.size(args.lab.device));
     let mut log = Log::new(&args.lab)?;
     let tokenizer = args.model.tokenizer(device)?;
@@ -421,7 +427,7 @@ fn lesson() -> Result<()> {
     recipe.sequence_length = recipe.sequence_length.min(model.config.block_size);
     recipe.total_batch_size = args.batch.total_batch_size.unwrap_or(recipe.total_batch_size);
     recipe.batch_size = args.batch.batch_size.unwrap_or(recipe.batch_size);
-    println!("{recipe:#?}");
+    println!("{recipe:#?}\nranks: {}", world.size);
     let (b, t) = (recipe.batch_size, recipe.sequence_length);
     let total = recipe.total_batch_size;
     ensure!(total % t == 0, "--total-batch-size {total}: take a multiple of {t}, a whole sequence");
@@ -439,6 +445,17 @@ fn lesson() -> Result<()> {
     log.finish(corpus.floor())
 }
 
+fn tryout() -> Result<()> {
+    let args = Args::parse();
+    if args.ranks.launch()? {
+        return Ok(());
+    }
+    let world = args.ranks.join(&args.lab)?;
+    println!("this is rank {} of {}", world.rank, world.size);
+    println!("all bring {:?}", world.gather(&[10.0 + world.rank as f64])?);
+    Ok(())
+}
+
 fn main() -> ExitCode {
-    lab::run(lesson)
+    lab::run(tryout)
 }
