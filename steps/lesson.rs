@@ -14,7 +14,7 @@ use anyhow::{Result, ensure};
 use clap::Parser;
 use lab::{
     BatchFlags, Corpus, Flags, Gpt2Sizes, Log, ModelFlags, Precision, RankFlags, Rng, Sampling,
-    Size, Tokenizer, Weights,
+    Size, Weights, World,
 };
 use std::{f64::consts::PI, path::Path, process::ExitCode};
 use tch::nn::{self, Module};
@@ -259,35 +259,39 @@ fn sample(logits: &Tensor, sampling: &Sampling, rng: &mut Rng) -> Tensor {
     ids.gather(-1, &drawn, false) // (B, 1)
 }
 
-/// Hands out a text's tokens in order, b·T at a time, and begins again when fewer are left.
+/// Hands out a text's tokens in order, b·T at a time to each rank, and begins again when fewer are left.
 struct DataLoader {
     tokens: Tensor, // on the device, all of them
     batch_size: i64,
     sequence_length: i64,
-    position: i64,
+    rank: i64,
+    world_size: i64,
+    position: i64, // the same on all ranks
 }
 
 impl DataLoader {
-    fn new(text: &str, tokenizer: &Tokenizer, b: i64, t: i64, device: Device) -> Result<Self> {
-        let tokens = Tensor::from_slice(&tokenizer.encode(text)).to(device);
-        lab::expect_batch(tokens.size()[0], b, t)?;
-        Ok(Self { tokens, batch_size: b, sequence_length: t, position: 0 })
+    fn new(tokens: &[i64], b: i64, t: i64, device: Device, world: &World) -> Result<Self> {
+        let (rank, world_size) = (world.rank, world.size);
+        let tokens = Tensor::from_slice(tokens).to(device);
+        lab::expect_batch(tokens.size()[0], b * world_size, t)?;
+        Ok(Self { tokens, batch_size: b, sequence_length: t, rank, world_size, position: 0 })
     }
 
-    /// How many batches there are before it begins again.
+    /// How many batches each rank has before it begins again.
     fn batches(&self) -> i64 {
-        (self.tokens.size()[0] - 1) / (self.batch_size * self.sequence_length)
+        (self.tokens.size()[0] - 1) / (self.batch_size * self.sequence_length * self.world_size)
     }
 
     /// What the model sees, and, one token further on, what it should say: (b, T), b ≤ B.
     fn next_batch(&mut self, b: i64) -> (Tensor, Tensor) {
         let t = self.sequence_length;
-        if self.position + b * t >= self.tokens.size()[0] {
+        if self.position + self.world_size * b * t >= self.tokens.size()[0] {
             self.position = 0;
         }
-        let x = self.tokens.narrow(0, self.position, b * t).view([b, t]);
-        let y = self.tokens.narrow(0, self.position + 1, b * t).view([b, t]);
-        self.position += b * t;
+        let start = self.position + self.rank * b * t; // side by side, and none overlaps
+        let x = self.tokens.narrow(0, start, b * t).view([b, t]);
+        let y = self.tokens.narrow(0, start + 1, b * t).view([b, t]);
+        self.position += self.world_size * b * t;
         (x, y)
     }
 }
@@ -431,8 +435,8 @@ fn lesson() -> Result<()> {
     let (b, t) = (recipe.batch_size, recipe.sequence_length);
     let total = recipe.total_batch_size;
     ensure!(total % t == 0, "--total-batch-size {total}: take a multiple of {t}, a whole sequence");
-    let mut train = DataLoader::new(&corpus.train, &tokenizer, b, t, device)?;
-    let mut val = DataLoader::new(&corpus.val, &tokenizer, b, t, device)?;
+    let mut train = DataLoader::new(&tokenizer.encode(&corpus.train), b, t, device, &world)?;
+    let mut val = DataLoader::new(&tokenizer.encode(&corpus.val), b, t, device, &world)?;
     log.chars_per_token = corpus.chars_per_token(val.tokens.numel());
     println!("precision: {:?}", model.precision);
     log.start("training", recipe.max_steps);
@@ -446,13 +450,17 @@ fn lesson() -> Result<()> {
 }
 
 fn tryout() -> Result<()> {
-    let args = Args::parse();
-    if args.ranks.launch()? {
-        return Ok(());
+    let tokens: Vec<i64> = (0..4097).collect();
+    for rank in [0, 1] {
+        let mut world = World::alone(Device::Cpu);
+        (world.rank, world.size) = (rank, 2);
+        let mut loader = DataLoader::new(&tokens, 4, 128, Device::Cpu, &world)?;
+        for step in [1, 2] {
+            let (x, _) = loader.next_batch(4);
+            let (first, last) = (x.min().int64_value(&[]), x.max().int64_value(&[]));
+            println!("rank {rank}, batch {step}: tokens {first:4} to {last:4}");
+        }
     }
-    let world = args.ranks.join(&args.lab)?;
-    println!("this is rank {} of {}", world.rank, world.size);
-    println!("all bring {:?}", world.gather(&[10.0 + world.rank as f64])?);
     Ok(())
 }
 
