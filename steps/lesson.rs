@@ -13,8 +13,8 @@
 use anyhow::{Result, ensure};
 use clap::Parser;
 use lab::{
-    BatchFlags, Corpus, Flags, Gpt2Sizes, Log, ModelFlags, Precision, RankFlags, Rng, Sampling,
-    Size, Weights, World,
+    BatchFlags, Corpus, Flags, Gpt2Sizes, Log, ModelFlags, Precision, RankFlags, Reducer, Rng,
+    Sampling, Size, Weights, World,
 };
 use std::{f64::consts::PI, path::Path, process::ExitCode};
 use tch::nn::{self, Module};
@@ -320,9 +320,9 @@ fn get_lr(step: usize, steps: usize, max_lr: f64) -> f64 {
     max_lr * (0.1 + 0.9 * cosine)
 }
 
-/// Leaves the gradient of the mean loss over the next `sequences` in the parameters, computed in
-/// micro-batches of B sequences, the last of which may be smaller. Returns that loss.
-fn accumulate_grads(model: &Gpt, train: &mut DataLoader, sequences: i64) -> f64 {
+/// Leaves the gradient of the mean loss over the ranks' next `sequences` in the parameters, computed in
+/// micro-batches of B sequences, the last of which may be smaller. Returns this rank's loss.
+fn accumulate_grads(model: &Gpt, train: &mut DataLoader, sequences: i64, reducer: &Reducer) -> f64 {
     let mut loss = 0.0;
     let mut left = sequences;
     while left > 0 {
@@ -331,6 +331,9 @@ fn accumulate_grads(model: &Gpt, train: &mut DataLoader, sequences: i64) -> f64 
         // A mean over b sequences; weighted by b / sequences, all of them add up to the mean of the batch.
         let share = b as f64 / sequences as f64;
         let micro_loss = model.loss(&x, &y) * share;
+        if left == b {
+            reducer.average_next_backward(); // the last one; the others stay on this rank
+        }
         micro_loss.backward(); // grad += …
         loss += micro_loss.double_value(&[]);
         left -= b;
@@ -365,9 +368,11 @@ fn fit(
     train: &mut DataLoader,
     val: &mut DataLoader,
     recipe: &Recipe,
+    world: &World,
     log: &mut Log,
 ) -> Result<()> {
     let parameters = model.vs.trainable_variables();
+    let reducer = world.reducer(&parameters)?;
     // Matrices and tables decay; biases and the gains of layer norms, which are vectors, do not.
     let weight_decay = |p: &Tensor| if p.dim() >= 2 { WEIGHT_DECAY } else { 0.0 };
     let mut optimizer = FusedAdamW::new(&parameters, BETAS, weight_decay);
@@ -375,7 +380,7 @@ fn fit(
     log.validation(0, &model.evaluate(val))?;
     for step in 1..=recipe.max_steps {
         let lr = get_lr(step, recipe.max_steps, recipe.learning_rate);
-        let loss = accumulate_grads(model, train, sequences);
+        let loss = world.mean(accumulate_grads(model, train, sequences, &reducer))?;
         let norm = clip_grad_norm(&parameters);
         optimizer.step(lr)?;
         clear_grads(&parameters)?; // None, as zero_grad(set_to_none=True)
@@ -440,7 +445,7 @@ fn lesson() -> Result<()> {
     log.chars_per_token = corpus.chars_per_token(val.tokens.numel());
     println!("precision: {:?}", model.precision);
     log.start("training", recipe.max_steps);
-    fit(&model, &mut train, &mut val, &recipe, &mut log)?;
+    fit(&model, &mut train, &mut val, &recipe, &world, &mut log)?;
 
     let prompt = args.sampling.prompt(&tokenizer);
     let mut rng = Rng::new(args.lab.seed.into());
@@ -450,17 +455,18 @@ fn lesson() -> Result<()> {
 }
 
 fn tryout() -> Result<()> {
-    let tokens: Vec<i64> = (0..4097).collect();
-    for rank in [0, 1] {
-        let mut world = World::alone(Device::Cpu);
-        (world.rank, world.size) = (rank, 2);
-        let mut loader = DataLoader::new(&tokens, 4, 128, Device::Cpu, &world)?;
-        for step in [1, 2] {
-            let (x, _) = loader.next_batch(4);
-            let (first, last) = (x.min().int64_value(&[]), x.max().int64_value(&[]));
-            println!("rank {rank}, batch {step}: tokens {first:4} to {last:4}");
-        }
+    let args = Args::parse();
+    if args.ranks.launch()? {
+        return Ok(());
     }
+    let world = args.ranks.join(&args.lab)?;
+    let p = Tensor::from_slice(&[1f32]).set_requires_grad(true);
+    let reducer = world.reducer(&[p.shallow_clone()])?;
+    let shares = if world.rank == 0 { [1.0, 2.0] } else { [3.0, 4.0] };
+    (&p * shares[0]).backward();
+    reducer.average_next_backward();
+    (&p * shares[1]).backward();
+    println!("all have {:?}", world.gather(&[p.grad().double_value(&[0])])?);
     Ok(())
 }
 
