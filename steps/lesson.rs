@@ -344,8 +344,8 @@ fn accumulate_grads(model: &Gpt, train: &mut DataLoader, sequences: i64, reducer
 /// How a model of some size is trained.
 #[derive(Debug)]
 struct Recipe {
-    total_batch_size: i64, // tokens that a step of the optimizer sees
-    batch_size: i64,       // B: sequences computed at once
+    total_batch_size: i64, // tokens that a step of the optimizer sees, of all ranks
+    batch_size: i64,       // B: sequences that a rank computes at once
     sequence_length: i64,  // T
     max_steps: usize,
     learning_rate: f64,
@@ -372,12 +372,12 @@ fn fit(
     log: &mut Log,
 ) -> Result<()> {
     let parameters = model.vs.trainable_variables();
+    world.broadcast(&parameters)?; // all begin with rank 0's
     let reducer = world.reducer(&parameters)?;
     // Matrices and tables decay; biases and the gains of layer norms, which are vectors, do not.
     let weight_decay = |p: &Tensor| if p.dim() >= 2 { WEIGHT_DECAY } else { 0.0 };
     let mut optimizer = FusedAdamW::new(&parameters, BETAS, weight_decay);
-    let sequences = recipe.total_batch_size / train.sequence_length;
-    log.validation(0, &model.evaluate(val))?;
+    let sequences = recipe.total_batch_size / train.sequence_length / world.size; // of this rank
     for step in 1..=recipe.max_steps {
         let lr = get_lr(step, recipe.max_steps, recipe.learning_rate);
         let loss = world.mean(accumulate_grads(model, train, sequences, &reducer))?;
@@ -438,8 +438,11 @@ fn lesson() -> Result<()> {
     recipe.batch_size = args.batch.batch_size.unwrap_or(recipe.batch_size);
     println!("{recipe:#?}\nranks: {}", world.size);
     let (b, t) = (recipe.batch_size, recipe.sequence_length);
-    let total = recipe.total_batch_size;
-    ensure!(total % t == 0, "--total-batch-size {total}: take a multiple of {t}, a whole sequence");
+    let (total, unit) = (recipe.total_batch_size, t * world.size);
+    ensure!(
+        total % unit == 0,
+        "--total-batch-size {total}: take a multiple of {unit}, a whole sequence a rank"
+    );
     let mut train = DataLoader::new(&tokenizer.encode(&corpus.train), b, t, device, &world)?;
     let mut val = DataLoader::new(&tokenizer.encode(&corpus.val), b, t, device, &world)?;
     log.chars_per_token = corpus.chars_per_token(val.tokens.numel());
@@ -454,22 +457,6 @@ fn lesson() -> Result<()> {
     log.finish(corpus.floor())
 }
 
-fn tryout() -> Result<()> {
-    let args = Args::parse();
-    if args.ranks.launch()? {
-        return Ok(());
-    }
-    let world = args.ranks.join(&args.lab)?;
-    let p = Tensor::from_slice(&[1f32]).set_requires_grad(true);
-    let reducer = world.reducer(&[p.shallow_clone()])?;
-    let shares = if world.rank == 0 { [1.0, 2.0] } else { [3.0, 4.0] };
-    (&p * shares[0]).backward();
-    reducer.average_next_backward();
-    (&p * shares[1]).backward();
-    println!("all have {:?}", world.gather(&[p.grad().double_value(&[0])])?);
-    Ok(())
-}
-
 fn main() -> ExitCode {
-    lab::run(tryout)
+    lab::run(lesson)
 }
