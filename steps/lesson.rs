@@ -218,11 +218,12 @@ impl Gpt {
         })
     }
 
-    /// The loss of each batch of `val`, as far as the first EVAL_SEQUENCES go.
+    /// The loss of each batch of `val`, as far as the first EVAL_SEQUENCES of all ranks go.
     fn evaluate(&self, val: &mut DataLoader) -> Vec<f64> {
         let _guard = tch::no_grad_guard();
         val.position = 0;
-        let batches = val.batches().min(EVAL_SEQUENCES / val.batch_size).max(1); // B may be more
+        let batches = EVAL_SEQUENCES / (val.batch_size * val.world_size);
+        let batches = val.batches().min(batches).max(1); // B may be more
         let mut losses = Vec::new();
         for _ in 0..batches {
             let (x, y) = val.next_batch(val.batch_size);
@@ -378,6 +379,7 @@ fn fit(
     let weight_decay = |p: &Tensor| if p.dim() >= 2 { WEIGHT_DECAY } else { 0.0 };
     let mut optimizer = FusedAdamW::new(&parameters, BETAS, weight_decay);
     let sequences = recipe.total_batch_size / train.sequence_length / world.size; // of this rank
+    log.validation(0, &world.gather(&model.evaluate(val))?)?;
     for step in 1..=recipe.max_steps {
         let lr = get_lr(step, recipe.max_steps, recipe.learning_rate);
         let loss = world.mean(accumulate_grads(model, train, sequences, &reducer))?;
@@ -387,7 +389,7 @@ fn fit(
         log.step(loss, recipe.total_batch_size);
         if step % EVAL_INTERVAL == 0 || step == recipe.max_steps {
             log.line(step, &[("lr", lr), ("norm", norm)])?;
-            log.validation(step, &model.evaluate(val))?;
+            log.validation(step, &world.gather(&model.evaluate(val))?)?;
         }
     }
     Ok(())
