@@ -439,6 +439,7 @@ fn lesson() -> Result<()> {
     recipe.total_batch_size = args.batch.total_batch_size.unwrap_or(recipe.total_batch_size);
     recipe.batch_size = args.batch.batch_size.unwrap_or(recipe.batch_size);
     println!("{recipe:#?}\nranks: {}", world.size);
+    world.agree(&format!("{:?}, {recipe:?}", model.config))?;
     let (b, t) = (recipe.batch_size, recipe.sequence_length);
     let (total, unit) = (recipe.total_batch_size, t * world.size);
     ensure!(
