@@ -1,14 +1,13 @@
-// step11_ddp: several processes train one model
+// step12_dataset: more text than fits in memory
 //
-// New since step10: the program starts itself once more for every processor core or GPU that is to take
-// part. Each of these ranks has the whole model and learns from text of its own; during backward they
-// average their gradients, so that all take the same step. PyTorch calls it DistributedDataParallel.
+// New since step11: the text lies on disk as tokens, in files called shards, which `cargo run -p data`
+// prepares. Each epoch reads them in another order; a thread reads the next batch while the model computes.
+// Where training is in the text is one number, the same on all ranks.
 //
-// Run:  cargo run --bin step11_ddp
-//       cargo run --bin step11_ddp -- --nproc 1
-//       torchrun --nproc-per-node 2 --no-python target/debug/step11_ddp
-// See:  after training, every rank's weights are the same to the last bit; the ranks' gradient is that of
-//       one process on all their text; what they send is as much as the formula says.
+// Run:  cargo run --bin step12_dataset
+//       cargo run -p data -- --help, and then with --data FOLDER
+// See:  an epoch hands every token to one rank, once; a slow disk hardly delays a step; fables told eight
+//       times as long never repeat, and the loss is lower.
 
 use anyhow::{Result, ensure};
 use clap::Parser;
@@ -20,9 +19,6 @@ use std::{f64::consts::PI, path::Path, process::ExitCode};
 use tch::nn::{self, Module};
 use tch::{Device, IndexOp, Kind, Tensor};
 use tch_ext::optim::{FusedAdamW, clear_grads};
-
-#[path = "proofs/step11.rs"]
-mod proof;
 
 const INIT_STD: f64 = 0.02; // standard deviation of the initial weights
 const WARMUP_STEPS: usize = 40;
@@ -460,7 +456,6 @@ fn lesson() -> Result<()> {
     let mut rng = Rng::new(args.lab.seed.into());
     let samples = model.generate(&prompt, tokenizer.n_vocab(), &args.sampling, &mut rng);
     lab::print_samples(&tokenizer, &samples);
-    proof::print(&model, &mut train, &world, &args, &log)?;
     log.finish(corpus.floor())
 }
 
