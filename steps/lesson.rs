@@ -12,8 +12,8 @@
 use anyhow::{Result, ensure};
 use clap::Parser;
 use lab::{
-    BatchFlags, Corpus, Flags, Gpt2Sizes, Log, ModelFlags, Precision, RankFlags, Reducer, Rng,
-    Sampling, Size, Weights, World,
+    BatchFlags, Corpus, DataFlags, Flags, Gpt2Sizes, Log, ModelFlags, Precision, RankFlags,
+    Reducer, Rng, Sampling, Size, Weights, World,
 };
 use std::{f64::consts::PI, path::Path, process::ExitCode};
 use tch::nn::{self, Module};
@@ -399,6 +399,8 @@ fn fit(
 struct Args {
     #[command(flatten)]
     model: ModelFlags,
+    #[command(flatten)]
+    data: DataFlags,
     /// How to multiply matrices [default: bfloat16 where the hardware is fast at it, else float32]
     #[arg(long)]
     precision: Option<Precision>,
@@ -459,6 +461,18 @@ fn lesson() -> Result<()> {
     log.finish(corpus.floor())
 }
 
+fn tryout() -> Result<()> {
+    let args = Args::parse();
+    let tokenizer = args.model.tokenizer(Device::Cpu)?;
+    let shards = args.data.shards("train", &args.lab, &tokenizer)?;
+    let last = shards.len() - 1;
+    println!("{} shards, the first of {} tokens", last + 1, lab::grouped(shards.tokens(0)));
+    println!("and the last of {}", lab::grouped(shards.tokens(last)));
+    let start = shards.read(&[0], 0, 16)?;
+    println!("{start:?}\n{}", tokenizer.decode(&start));
+    Ok(())
+}
+
 fn main() -> ExitCode {
-    lab::run(lesson)
+    lab::run(tryout)
 }
