@@ -13,7 +13,7 @@ use anyhow::{Result, ensure};
 use clap::Parser;
 use lab::{
     BatchFlags, Corpus, DataFlags, Flags, Gpt2Sizes, Log, ModelFlags, Precision, RankFlags,
-    Reducer, Rng, Sampling, Size, Weights, World,
+    Reducer, Rng, Sampling, Shards, Size, Weights, World,
 };
 use std::{f64::consts::PI, path::Path, process::ExitCode};
 use tch::nn::{self, Module};
@@ -259,6 +259,24 @@ fn sample(logits: &Tensor, sampling: &Sampling, rng: &mut Rng) -> Tensor {
     ids.gather(-1, &drawn, false) // (B, 1)
 }
 
+/// The tokens of all epochs, one after the other without an end. A document that a shard's end cuts goes on in
+/// another place.
+#[derive(Clone)]
+struct Stream {
+    shards: Shards,
+    seed: Option<u64>, // shuffles the shards, anew in each epoch; None leaves them in order
+}
+
+impl Stream {
+    /// The order in which an epoch reads the shards, the same on all ranks.
+    fn order(&self, epoch: i64) -> Vec<usize> {
+        match self.seed {
+            Some(seed) => Rng::new(seed + epoch as u64).randperm(self.shards.len()),
+            None => (0..self.shards.len()).collect(),
+        }
+    }
+}
+
 /// Hands out a text's tokens in order, b·T at a time to each rank, and begins again when fewer are left.
 struct DataLoader {
     tokens: Tensor, // on the device, all of them
@@ -465,11 +483,10 @@ fn tryout() -> Result<()> {
     let args = Args::parse();
     let tokenizer = args.model.tokenizer(Device::Cpu)?;
     let shards = args.data.shards("train", &args.lab, &tokenizer)?;
-    let last = shards.len() - 1;
-    println!("{} shards, the first of {} tokens", last + 1, lab::grouped(shards.tokens(0)));
-    println!("and the last of {}", lab::grouped(shards.tokens(last)));
-    let start = shards.read(&[0], 0, 16)?;
-    println!("{start:?}\n{}", tokenizer.decode(&start));
+    let stream = Stream { shards, seed: Some(1337) };
+    for epoch in [0, 1, 2, 0] {
+        println!("epoch {epoch}: {:?}", stream.order(epoch));
+    }
     Ok(())
 }
 
