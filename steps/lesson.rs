@@ -275,6 +275,18 @@ impl Stream {
             None => (0..self.shards.len()).collect(),
         }
     }
+
+    /// The `n` tokens from a place of the stream on, of as many shards and epochs as it takes.
+    fn read(&self, from: i64, n: i64) -> Result<Vec<i64>> {
+        let total = self.shards.total();
+        let mut tokens = Vec::new();
+        while (tokens.len() as i64) < n {
+            let (place, left) = (from + tokens.len() as i64, n - tokens.len() as i64);
+            let order = self.order(place / total);
+            tokens.extend(self.shards.read(&order, place % total, left)?); // fewer at the epoch's end
+        }
+        Ok(tokens)
+    }
 }
 
 /// Hands out a text's tokens in order, b·T at a time to each rank, and begins again when fewer are left.
@@ -484,9 +496,11 @@ fn tryout() -> Result<()> {
     let tokenizer = args.model.tokenizer(Device::Cpu)?;
     let shards = args.data.shards("train", &args.lab, &tokenizer)?;
     let stream = Stream { shards, seed: Some(1337) };
-    for epoch in [0, 1, 2, 0] {
-        println!("epoch {epoch}: {:?}", stream.order(epoch));
-    }
+    let end = stream.shards.total();
+    let tokens = stream.read(end - 20, 40)?;
+    println!("{} tokens from place {} on:", tokens.len(), lab::grouped(end - 20));
+    println!("{}", tokenizer.decode(&tokens[..20]));
+    println!("--- epoch 1\n{}", tokenizer.decode(&tokens[20..]));
     Ok(())
 }
 
