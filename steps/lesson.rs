@@ -218,17 +218,17 @@ impl Gpt {
     }
 
     /// The loss of each batch of `val`, as far as the first EVAL_SEQUENCES of all ranks go.
-    fn evaluate(&self, val: &mut DataLoader) -> Vec<f64> {
+    fn evaluate(&self, val: &mut DataLoader) -> Result<Vec<f64>> {
         let _guard = tch::no_grad_guard();
         val.position = 0;
         let batches = EVAL_SEQUENCES / (val.batch_size * val.world_size);
-        let batches = val.batches().min(batches).max(1); // B may be more
+        let batches = batches.max(1); // B may be more
         let mut losses = Vec::new();
         for _ in 0..batches {
-            let (x, y) = val.next_batch(val.batch_size);
+            let (x, y) = val.next_batch(val.batch_size)?;
             losses.push(self.loss(&x, &y).double_value(&[]));
         }
-        losses
+        Ok(losses)
     }
 
     /// Several continuations of a prompt, side by side: (B, T + n). Draws from the first `n_vocab`
@@ -307,13 +307,8 @@ impl DataLoader {
         Ok(Self { tokens, batch_size: b, sequence_length: t, rank, world_size, position: 0 })
     }
 
-    /// How many batches each rank has before it begins again.
-    fn batches(&self) -> i64 {
-        (self.tokens.size()[0] - 1) / (self.batch_size * self.sequence_length * self.world_size)
-    }
-
     /// What the model sees, and, one token further on, what it should say: (b, T), b ≤ B.
-    fn next_batch(&mut self, b: i64) -> (Tensor, Tensor) {
+    fn next_batch(&mut self, b: i64) -> Result<(Tensor, Tensor)> {
         let t = self.sequence_length;
         if self.position + self.world_size * b * t >= self.tokens.size()[0] {
             self.position = 0;
@@ -322,7 +317,7 @@ impl DataLoader {
         let x = self.tokens.narrow(0, start, b * t).view([b, t]);
         let y = self.tokens.narrow(0, start + 1, b * t).view([b, t]);
         self.position += self.world_size * b * t;
-        (x, y)
+        Ok((x, y))
     }
 }
 
@@ -352,12 +347,17 @@ fn get_lr(step: usize, steps: usize, max_lr: f64) -> f64 {
 
 /// Leaves the gradient of the mean loss over the ranks' next `sequences` in the parameters, computed in
 /// micro-batches of B sequences, the last of which may be smaller. Returns this rank's loss.
-fn accumulate_grads(model: &Gpt, train: &mut DataLoader, sequences: i64, reducer: &Reducer) -> f64 {
+fn accumulate_grads(
+    model: &Gpt,
+    train: &mut DataLoader,
+    sequences: i64,
+    reducer: &Reducer,
+) -> Result<f64> {
     let mut loss = 0.0;
     let mut left = sequences;
     while left > 0 {
         let b = left.min(train.batch_size);
-        let (x, y) = train.next_batch(b);
+        let (x, y) = train.next_batch(b)?;
         // A mean over b sequences; weighted by b / sequences, all of them add up to the mean of the batch.
         let share = b as f64 / sequences as f64;
         let micro_loss = model.loss(&x, &y) * share;
@@ -368,7 +368,7 @@ fn accumulate_grads(model: &Gpt, train: &mut DataLoader, sequences: i64, reducer
         loss += micro_loss.double_value(&[]);
         left -= b;
     }
-    loss
+    Ok(loss)
 }
 
 /// How a model of some size is trained.
@@ -408,17 +408,17 @@ fn fit(
     let weight_decay = |p: &Tensor| if p.dim() >= 2 { WEIGHT_DECAY } else { 0.0 };
     let mut optimizer = FusedAdamW::new(&parameters, BETAS, weight_decay);
     let sequences = recipe.total_batch_size / train.sequence_length / world.size; // of this rank
-    log.validation(0, &world.gather(&model.evaluate(val))?)?;
+    log.validation(0, &world.gather(&model.evaluate(val)?)?)?;
     for step in 1..=recipe.max_steps {
         let lr = get_lr(step, recipe.max_steps, recipe.learning_rate);
-        let loss = world.mean(accumulate_grads(model, train, sequences, &reducer))?;
+        let loss = world.mean(accumulate_grads(model, train, sequences, &reducer)?)?;
         let norm = clip_grad_norm(&parameters);
         optimizer.step(lr)?;
         clear_grads(&parameters)?; // None, as zero_grad(set_to_none=True)
         log.step(loss, recipe.total_batch_size);
         if step % EVAL_INTERVAL == 0 || step == recipe.max_steps {
             log.line(step, &[("lr", lr), ("norm", norm)])?;
-            log.validation(step, &world.gather(&model.evaluate(val))?)?;
+            log.validation(step, &world.gather(&model.evaluate(val)?)?)?;
         }
     }
     Ok(())
