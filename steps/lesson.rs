@@ -12,8 +12,8 @@
 use anyhow::{Result, ensure};
 use clap::Parser;
 use lab::{
-    BatchFlags, Corpus, DataFlags, Flags, Gpt2Sizes, Log, ModelFlags, Precision, RankFlags,
-    Reducer, Rng, Sampling, Shards, Size, Weights, World,
+    BatchFlags, Corpus, DataFlags, Flags, Gpt2Sizes, Log, ModelFlags, Precision, Prefetch,
+    RankFlags, Reducer, Rng, Sampling, Shards, Size, Weights, World,
 };
 use std::{f64::consts::PI, path::Path, process::ExitCode};
 use tch::nn::{self, Module};
@@ -289,34 +289,39 @@ impl Stream {
     }
 }
 
-/// Hands out a text's tokens in order, b·T at a time to each rank, and begins again when fewer are left.
+/// Hands out the tokens of a stream in order, b·T at a time to each rank.
 struct DataLoader {
-    tokens: Tensor, // on the device, all of them
+    stream: Stream,
+    ahead: Prefetch<(i64, i64), Result<Vec<i64>>>, // the next batch, read while the model computes
+    device: Device,
     batch_size: i64,
     sequence_length: i64,
     rank: i64,
     world_size: i64,
-    position: i64, // the same on all ranks
+    position: i64, // how many tokens all ranks have had
 }
 
 impl DataLoader {
-    fn new(tokens: &[i64], b: i64, t: i64, device: Device, world: &World) -> Result<Self> {
-        let (rank, world_size) = (world.rank, world.size);
-        let tokens = Tensor::from_slice(tokens).to(device);
-        lab::expect_batch(tokens.size()[0], b * world_size, t)?;
-        Ok(Self { tokens, batch_size: b, sequence_length: t, rank, world_size, position: 0 })
+    fn new(stream: Stream, b: i64, t: i64, device: Device, world: &World) -> Self {
+        let (rank, world_size, position, ahead) = (world.rank, world.size, 0, Prefetch::new());
+        let (batch_size, sequence_length) = (b, t);
+        Self { stream, ahead, device, batch_size, sequence_length, rank, world_size, position }
     }
 
     /// What the model sees, and, one token further on, what it should say: (b, T), b ≤ B.
     fn next_batch(&mut self, b: i64) -> Result<(Tensor, Tensor)> {
         let t = self.sequence_length;
-        if self.position + self.world_size * b * t >= self.tokens.size()[0] {
-            self.position = 0;
-        }
-        let start = self.position + self.rank * b * t; // side by side, and none overlaps
-        let x = self.tokens.narrow(0, start, b * t).view([b, t]);
-        let y = self.tokens.narrow(0, start + 1, b * t).view([b, t]);
+        let (from, n) = (self.position + self.rank * b * t, b * t + 1); // side by side, and none overlaps
+        let tokens = match self.ahead.take((from, n)) {
+            Some(tokens) => tokens?,
+            None => self.stream.read(from, n)?, // at first, or where another was expected
+        };
         self.position += self.world_size * b * t;
+        let (stream, next) = (self.stream.clone(), from + self.world_size * b * t);
+        self.ahead.begin((next, n), move || stream.read(next, n));
+        let tokens = Tensor::from_slice(&tokens).to(self.device);
+        let x = tokens.narrow(0, 0, b * t).view([b, t]);
+        let y = tokens.narrow(0, 1, b * t).view([b, t]);
         Ok((x, y))
     }
 }
@@ -454,6 +459,9 @@ fn lesson() -> Result<()> {
     let mut log = Log::new(&args.lab)?;
     let tokenizer = args.model.tokenizer(device)?;
     let corpus = Corpus::documents(&args.lab)?; // each begins with <|endoftext|>
+    let train = args.data.shards("train", &args.lab, &tokenizer)?;
+    let val = args.data.shards("val", &args.lab, &tokenizer)?;
+    log.chars_per_token = val.chars_per_token().unwrap_or(1.0); // not known of others' shards
 
     tch::manual_seed(args.lab.seed.into());
     let mut model = match &args.model.weights {
@@ -477,9 +485,10 @@ fn lesson() -> Result<()> {
         total % unit == 0,
         "--total-batch-size {total}: take a multiple of {unit}, a whole sequence a rank"
     );
-    let mut train = DataLoader::new(&tokenizer.encode(&corpus.train), b, t, device, &world)?;
-    let mut val = DataLoader::new(&tokenizer.encode(&corpus.val), b, t, device, &world)?;
-    log.chars_per_token = corpus.chars_per_token(val.tokens.numel());
+    let train = Stream { shards: train, seed: Some(args.lab.seed.into()) };
+    let val = Stream { shards: val, seed: None };
+    let mut train = DataLoader::new(train, b, t, device, &world);
+    let mut val = DataLoader::new(val, b, t, device, &world);
     println!("precision: {:?}", model.precision);
     log.start("training", recipe.max_steps);
     fit(&model, &mut train, &mut val, &recipe, &world, &mut log)?;
@@ -496,11 +505,12 @@ fn tryout() -> Result<()> {
     let tokenizer = args.model.tokenizer(Device::Cpu)?;
     let shards = args.data.shards("train", &args.lab, &tokenizer)?;
     let stream = Stream { shards, seed: Some(1337) };
-    let end = stream.shards.total();
-    let tokens = stream.read(end - 20, 40)?;
-    println!("{} tokens from place {} on:", tokens.len(), lab::grouped(end - 20));
-    println!("{}", tokenizer.decode(&tokens[..20]));
-    println!("--- epoch 1\n{}", tokenizer.decode(&tokens[20..]));
+    let mut loader = DataLoader::new(stream, 4, 128, Device::Cpu, &World::alone(Device::Cpu));
+    let (x, y) = loader.next_batch(4)?;
+    println!("x is {:?} and y is {:?}, next place {}", x.size(), y.size(), loader.position);
+    let ahead = loader.ahead.take((512, 513)).expect("it is read ahead")?;
+    println!("read ahead: {} tokens, the first is {}", ahead.len(), ahead[0]);
+    println!("the last target was {}", y.i((3, 127)).int64_value(&[]));
     Ok(())
 }
 
