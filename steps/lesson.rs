@@ -12,8 +12,8 @@
 use anyhow::{Result, ensure};
 use clap::Parser;
 use lab::{
-    BatchFlags, Corpus, DataFlags, Flags, Gpt2Sizes, Log, ModelFlags, Precision, Prefetch,
-    RankFlags, Reducer, Rng, Sampling, Shards, Size, Weights, World,
+    BatchFlags, DataFlags, Flags, Gpt2Sizes, Log, ModelFlags, Precision, Prefetch, RankFlags,
+    Reducer, Rng, Sampling, Shards, Size, Weights, World,
 };
 use std::{f64::consts::PI, path::Path, process::ExitCode};
 use tch::nn::{self, Module};
@@ -458,10 +458,10 @@ fn lesson() -> Result<()> {
     let (device, size) = (args.lab.device, args.model.size(args.lab.device));
     let mut log = Log::new(&args.lab)?;
     let tokenizer = args.model.tokenizer(device)?;
-    let corpus = Corpus::documents(&args.lab)?; // each begins with <|endoftext|>
     let train = args.data.shards("train", &args.lab, &tokenizer)?;
     let val = args.data.shards("val", &args.lab, &tokenizer)?;
     log.chars_per_token = val.chars_per_token().unwrap_or(1.0); // not known of others' shards
+    let floor = val.floor();
 
     tch::manual_seed(args.lab.seed.into());
     let mut model = match &args.model.weights {
@@ -497,23 +497,9 @@ fn lesson() -> Result<()> {
     let mut rng = Rng::new(args.lab.seed.into());
     let samples = model.generate(&prompt, tokenizer.n_vocab(), &args.sampling, &mut rng);
     lab::print_samples(&tokenizer, &samples);
-    log.finish(corpus.floor())
-}
-
-fn tryout() -> Result<()> {
-    let args = Args::parse();
-    let tokenizer = args.model.tokenizer(Device::Cpu)?;
-    let shards = args.data.shards("train", &args.lab, &tokenizer)?;
-    let stream = Stream { shards, seed: Some(1337) };
-    let mut loader = DataLoader::new(stream, 4, 128, Device::Cpu, &World::alone(Device::Cpu));
-    let (x, y) = loader.next_batch(4)?;
-    println!("x is {:?} and y is {:?}, next place {}", x.size(), y.size(), loader.position);
-    let ahead = loader.ahead.take((512, 513)).expect("it is read ahead")?;
-    println!("read ahead: {} tokens, the first is {}", ahead.len(), ahead[0]);
-    println!("the last target was {}", y.i((3, 127)).int64_value(&[]));
-    Ok(())
+    log.finish(floor)
 }
 
 fn main() -> ExitCode {
-    lab::run(tryout)
+    lab::run(lesson)
 }
