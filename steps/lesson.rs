@@ -20,6 +20,9 @@ use tch::nn::{self, Module};
 use tch::{Device, IndexOp, Kind, Tensor};
 use tch_ext::optim::{FusedAdamW, clear_grads};
 
+#[path = "proofs/step12.rs"]
+mod proof;
+
 const INIT_STD: f64 = 0.02; // standard deviation of the initial weights
 const WARMUP_STEPS: usize = 40;
 const BETAS: (f64, f64) = (0.9, 0.95);
@@ -497,6 +500,7 @@ fn lesson() -> Result<()> {
     let mut rng = Rng::new(args.lab.seed.into());
     let samples = model.generate(&prompt, tokenizer.n_vocab(), &args.sampling, &mut rng);
     lab::print_samples(&tokenizer, &samples);
+    proof::print(&model, &mut train, &world, &args, &log)?;
     log.finish(floor)
 }
 
