@@ -16,7 +16,7 @@ use lab::{
 };
 use std::{f64::consts::PI, path::Path, process::ExitCode};
 use tch::nn::{self, Module};
-use tch::{Device, IndexOp, Kind, Tensor};
+use tch::{Device, IndexOp, Kind, Reduction, Tensor};
 use tch_ext::optim::{FusedAdamW, clear_grads};
 
 const INIT_STD: f64 = 0.02; // standard deviation of the initial weights
@@ -213,6 +213,14 @@ impl Gpt {
         self.precision.autocast(self.vs.device(), || {
             let logits = self.forward(idx).flatten(0, 1); // (B·T, V)
             logits.cross_entropy_for_logits(&targets.flatten(0, 1)) // (B·T) → ()
+        })
+    }
+
+    /// The cross-entropy of each target in nats: (B, T).
+    fn losses(&self, idx: &Tensor, targets: &Tensor) -> Tensor {
+        self.precision.autocast(self.vs.device(), || {
+            let logits = self.forward(idx).transpose(1, 2); // (B, T, V) → (B, V, T): classes second
+            logits.cross_entropy_loss::<Tensor>(targets, None, Reduction::None, -100, 0.0)
         })
     }
 
@@ -499,6 +507,21 @@ fn lesson() -> Result<()> {
     log.finish(floor)
 }
 
+fn tryout() -> Result<()> {
+    tch::manual_seed(1337);
+    let model = Gpt::new(Config::new(Size::Tiny, 1024), Device::Cpu);
+    let idx = Tensor::from_slice(&[5i64, 6, 7, 8, 9, 10]).view([2, 3]); // (B, T)
+    let targets = &idx + 1;
+    let losses = model.losses(&idx, &targets);
+    println!("{:?}", losses.size());
+    for loss in Vec::<f64>::try_from(losses.flatten(0, 1))? {
+        println!("{loss:.3}");
+    }
+    println!("mean {:.3}", losses.mean(Kind::Float).double_value(&[]));
+    println!("loss {:.3}", model.loss(&idx, &targets).double_value(&[]));
+    Ok(())
+}
+
 fn main() -> ExitCode {
-    lab::run(lesson)
+    lab::run(tryout)
 }
