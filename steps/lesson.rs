@@ -326,10 +326,16 @@ impl DataLoader {
         self.position += self.world_size * b * t;
         let (stream, next) = (self.stream.clone(), from + self.world_size * b * t);
         self.ahead.begin((next, n), move || stream.read(next, n));
-        let tokens = Tensor::from_slice(&tokens).to(self.device);
+        Ok(self.batch(&tokens, b))
+    }
+
+    /// b·T + 1 tokens as a batch.
+    fn batch(&self, tokens: &[i64], b: i64) -> (Tensor, Tensor) {
+        let t = self.sequence_length;
+        let tokens = Tensor::from_slice(tokens).to(self.device);
         let x = tokens.narrow(0, 0, b * t).view([b, t]);
         let y = tokens.narrow(0, 1, b * t).view([b, t]);
-        Ok((x, y))
+        (x, y)
     }
 }
 
