@@ -12,7 +12,7 @@ use anyhow::{Result, ensure};
 use clap::Parser;
 use lab::{
     BatchFlags, DataFlags, Flags, Gpt2Sizes, Log, ModelFlags, Precision, Prefetch, RankFlags,
-    Reducer, Rng, Sampling, Shards, Size, Weights, World,
+    Reducer, Rng, Sampling, Shards, Size, Tokenizer, Weights, World,
 };
 use std::{f64::consts::PI, path::Path, process::ExitCode};
 use tch::nn::{self, Module};
@@ -26,6 +26,7 @@ const WEIGHT_DECAY: f64 = 0.1;
 const MAX_NORM: f64 = 1.0;
 const EVAL_INTERVAL: usize = 100;
 const EVAL_SEQUENCES: i64 = 10_000; // at most; the fables' validation split has fewer
+const SAMPLE_INTERVAL: usize = 300;
 
 /// All heads at once: they are one more dimension of the same tensors.
 #[derive(Debug)]
@@ -415,13 +416,25 @@ impl Recipe {
 /// What a model is judged by while it trains.
 struct Exam {
     val: DataLoader, // text that it never learns from
+    tokenizer: Tokenizer,
+    sampling: Sampling,
     seed: u64,
 }
 
 impl Exam {
     fn hold(&self, model: &Gpt, step: usize, world: &World, log: &mut Log) -> Result<()> {
         log.validation(step, &model.evaluate(&self.val, world)?)?;
+        if step > 0 && step.is_multiple_of(SAMPLE_INTERVAL) {
+            self.print_samples(model);
+        }
         Ok(())
+    }
+
+    fn print_samples(&self, model: &Gpt) {
+        let (prompt, n_vocab) = (self.sampling.prompt(&self.tokenizer), self.tokenizer.n_vocab());
+        let mut rng = Rng::new(self.seed);
+        let samples = model.generate(&prompt, n_vocab, &self.sampling, &mut rng);
+        lab::print_samples(&self.tokenizer, &samples);
     }
 }
 
@@ -518,16 +531,15 @@ fn lesson() -> Result<()> {
     let mut train = DataLoader::new(train, b, t, device, &world);
     let exam = Exam {
         val: DataLoader::new(val, b, t, device, &world),
+        tokenizer,
+        sampling: args.sampling.clone(),
         seed: args.lab.seed.into(), // the same dice at each exam
     };
     println!("precision: {:?}", model.precision);
     log.start("training", recipe.max_steps);
     fit(&model, &mut train, &exam, &recipe, &world, &mut log)?;
 
-    let prompt = args.sampling.prompt(&tokenizer);
-    let mut rng = Rng::new(args.lab.seed.into());
-    let samples = model.generate(&prompt, tokenizer.n_vocab(), &args.sampling, &mut rng);
-    lab::print_samples(&tokenizer, &samples);
+    exam.print_samples(&model);
     log.finish(floor)
 }
 
