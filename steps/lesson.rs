@@ -11,8 +11,8 @@
 use anyhow::{Result, ensure};
 use clap::Parser;
 use lab::{
-    BatchFlags, DataFlags, Flags, Gpt2Sizes, Log, ModelFlags, Precision, Prefetch, RankFlags,
-    Reducer, Rng, Sampling, Shards, Size, Tokenizer, Weights, World,
+    BatchFlags, DataFlags, Flags, Gpt2Sizes, Log, ModelFlags, Precision, Prefetch, Question,
+    RankFlags, Reducer, Rng, Sampling, Shards, Size, Tokenizer, Weights, World,
 };
 use std::{f64::consts::PI, path::Path, process::ExitCode};
 use tch::nn::{self, Module};
@@ -267,6 +267,25 @@ fn sample(logits: &Tensor, sampling: &Sampling, rng: &mut Rng) -> Tensor {
     let probs = logits.softmax(-1, Kind::Float); // (B, k)
     let drawn = rng.multinomial(&probs); // (B, 1): places among the k
     ids.gather(-1, &drawn, false) // (B, 1)
+}
+
+/// A question's context with each of its endings, filled up with zeros, and which tokens are the ending's, as
+/// 1 and 0: (4, N) each. Of a context that is too long for a model the end is taken.
+fn render(question: &Question, tokenizer: &Tokenizer, block_size: usize) -> (Tensor, Tensor) {
+    let ctx = tokenizer.encode(&question.ctx);
+    let mut endings =
+        question.endings.each_ref().map(|ending| tokenizer.encode(&format!(" {ending}")));
+    endings.iter_mut().for_each(|ending| ending.truncate(block_size));
+    let longest = endings.iter().map(Vec::len).max().unwrap_or(0);
+    let ctx = &ctx[ctx.len().saturating_sub(block_size + 1 - longest)..]; // the last token is only predicted
+    let n = ctx.len() + longest;
+    let (mut tokens, mut mask) = (Vec::new(), Vec::new());
+    for ending in &endings {
+        let padding = vec![0; n - ctx.len() - ending.len()];
+        tokens.extend([ctx, ending, &padding].concat());
+        mask.extend([&vec![0; ctx.len()][..], &vec![1; ending.len()], &padding].concat());
+    }
+    (Tensor::from_slice(&tokens).view([4, -1]), Tensor::from_slice(&mask).view([4, -1]))
 }
 
 /// The tokens of all epochs, one after the other without an end. A document that a shard's end cuts goes on in
@@ -543,6 +562,20 @@ fn lesson() -> Result<()> {
     log.finish(floor)
 }
 
+fn tryout() -> Result<()> {
+    let tokenizer = Tokenizer::load("fables")?;
+    let things = ["tin horn", "tin coin", "hat", "odd old nuts"];
+    let endings = things.map(|thing| format!("\"Here is your {thing},\" quacked Olga."));
+    let question = Question { ctx: "But Olga found it.".into(), endings, label: 0 };
+    let (tokens, mask) = render(&question, &tokenizer, 128);
+    println!("{:?}", tokens.size());
+    for row in 0..4 {
+        println!("tokens {:?}", Vec::<i64>::try_from(tokens.get(row))?);
+        println!("mask   {:?}", Vec::<i64>::try_from(mask.get(row))?);
+    }
+    Ok(())
+}
+
 fn main() -> ExitCode {
-    lab::run(lesson)
+    lab::run(tryout)
 }
