@@ -241,6 +241,19 @@ impl Gpt {
         world.gather(&losses)
     }
 
+    /// The cross-entropy of the tokens that `mask` marks, in nats: their sum and their mean in each row of
+    /// (4, N) → (4).
+    fn score(&self, tokens: &Tensor, mask: &Tensor) -> (Tensor, Tensor) {
+        let _guard = tch::no_grad_guard();
+        let n = tokens.size()[1] - 1; // predictions
+        let part = |x: &Tensor, from| x.narrow(1, from, n).to(self.vs.device());
+        let (x, y, mask) = (part(tokens, 0), part(tokens, 1), part(mask, 1));
+        let sum = |x: &Tensor| x.sum_dim_intlist(-1, false, Kind::Float); // (4, N) → (4)
+        let sums = sum(&(self.losses(&x, &y) * &mask));
+        let means = &sums / sum(&mask);
+        (sums, means)
+    }
+
     /// Several continuations of a prompt, side by side: (B, T + n). Draws from the first `n_vocab`
     /// tokens, since a model may have more than its tokenizer has text for.
     fn generate(&self, prompt: &[i64], n_vocab: i64, sampling: &Sampling, rng: &mut Rng) -> Tensor {
@@ -563,15 +576,16 @@ fn lesson() -> Result<()> {
 }
 
 fn tryout() -> Result<()> {
-    let tokenizer = Tokenizer::load("fables")?;
-    let things = ["tin horn", "tin coin", "hat", "odd old nuts"];
-    let endings = things.map(|thing| format!("\"Here is your {thing},\" quacked Olga."));
-    let question = Question { ctx: "But Olga found it.".into(), endings, label: 0 };
-    let (tokens, mask) = render(&question, &tokenizer, 128);
-    println!("{:?}", tokens.size());
+    tch::manual_seed(1337);
+    let model = Gpt::new(Config::new(Size::Tiny, 1024), Device::Cpu);
+    let tokens = Tensor::arange(24, (Kind::Int64, Device::Cpu)).view([4, 6]);
+    let mask = Tensor::from_slice(&[
+        0i64, 0, 1, 0, 0, 0, 0, 0, 1, 1, 0, 0, 0, 0, 1, 1, 1, 0, 0, 0, 1, 1, 1, 1,
+    ]);
+    let (sums, means) = model.score(&tokens, &mask.view([4, 6]));
     for row in 0..4 {
-        println!("tokens {:?}", Vec::<i64>::try_from(tokens.get(row))?);
-        println!("mask   {:?}", Vec::<i64>::try_from(mask.get(row))?);
+        let (sum, mean) = (sums.double_value(&[row]), means.double_value(&[row]));
+        println!("tokens {}: sum {sum:6.3}, mean {mean:.3}", row + 1);
     }
     Ok(())
 }
