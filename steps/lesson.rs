@@ -12,7 +12,7 @@ use anyhow::{Result, ensure};
 use clap::Parser;
 use lab::{
     BatchFlags, DataFlags, Flags, Gpt2Sizes, Log, ModelFlags, Precision, Prefetch, Question,
-    RankFlags, Reducer, Rng, Sampling, Shards, Size, Tokenizer, Weights, World,
+    QuestionFlags, RankFlags, Reducer, Rng, Sampling, Shards, Size, Tokenizer, Weights, World,
 };
 use std::{f64::consts::PI, path::Path, process::ExitCode};
 use tch::nn::{self, Module};
@@ -26,6 +26,7 @@ const WEIGHT_DECAY: f64 = 0.1;
 const MAX_NORM: f64 = 1.0;
 const EVAL_INTERVAL: usize = 100;
 const EVAL_SEQUENCES: i64 = 10_000; // at most; the fables' validation split has fewer
+const QUESTION_INTERVAL: usize = 200;
 const SAMPLE_INTERVAL: usize = 300;
 
 /// All heads at once: they are one more dimension of the same tensors.
@@ -241,6 +242,23 @@ impl Gpt {
         world.gather(&losses)
     }
 
+    /// How many questions the model answers rightly, of which each rank takes its share: by the ending whose
+    /// tokens it finds likeliest on average.
+    fn hellaswag(
+        &self,
+        questions: &[Question],
+        tokenizer: &Tokenizer,
+        world: &World,
+    ) -> Result<usize> {
+        let mut right = 0.0;
+        for question in questions.iter().skip(world.rank as usize).step_by(world.size as usize) {
+            let (tokens, mask) = render(question, tokenizer, self.config.block_size as usize);
+            let (_, means) = self.score(&tokens, &mask);
+            right += f64::from(means.argmin(0, false).int64_value(&[]) == question.label as i64);
+        }
+        Ok(world.gather(&[right])?.iter().sum::<f64>() as usize)
+    }
+
     /// The cross-entropy of the tokens that `mask` marks, in nats: their sum and their mean in each row of
     /// (4, N) → (4).
     fn score(&self, tokens: &Tensor, mask: &Tensor) -> (Tensor, Tensor) {
@@ -448,6 +466,7 @@ impl Recipe {
 /// What a model is judged by while it trains.
 struct Exam {
     val: DataLoader, // text that it never learns from
+    questions: Vec<Question>,
     tokenizer: Tokenizer,
     sampling: Sampling,
     seed: u64,
@@ -456,6 +475,10 @@ struct Exam {
 impl Exam {
     fn hold(&self, model: &Gpt, step: usize, world: &World, log: &mut Log) -> Result<()> {
         log.validation(step, &model.evaluate(&self.val, world)?)?;
+        if step.is_multiple_of(QUESTION_INTERVAL) {
+            let right = model.hellaswag(&self.questions, &self.tokenizer, world)?;
+            log.accuracy(step, right, self.questions.len())?;
+        }
         if step > 0 && step.is_multiple_of(SAMPLE_INTERVAL) {
             self.print_samples(model);
         }
@@ -517,6 +540,8 @@ struct Args {
     #[command(flatten)]
     ranks: RankFlags,
     #[command(flatten)]
+    questions: QuestionFlags,
+    #[command(flatten)]
     sampling: Sampling,
     #[command(flatten)]
     lab: Flags,
@@ -563,6 +588,7 @@ fn lesson() -> Result<()> {
     let mut train = DataLoader::new(train, b, t, device, &world);
     let exam = Exam {
         val: DataLoader::new(val, b, t, device, &world),
+        questions: lab::questions(&args.questions)?,
         tokenizer,
         sampling: args.sampling.clone(),
         seed: args.lab.seed.into(), // the same dice at each exam
@@ -575,21 +601,6 @@ fn lesson() -> Result<()> {
     log.finish(floor)
 }
 
-fn tryout() -> Result<()> {
-    tch::manual_seed(1337);
-    let model = Gpt::new(Config::new(Size::Tiny, 1024), Device::Cpu);
-    let tokens = Tensor::arange(24, (Kind::Int64, Device::Cpu)).view([4, 6]);
-    let mask = Tensor::from_slice(&[
-        0i64, 0, 1, 0, 0, 0, 0, 0, 1, 1, 0, 0, 0, 0, 1, 1, 1, 0, 0, 0, 1, 1, 1, 1,
-    ]);
-    let (sums, means) = model.score(&tokens, &mask.view([4, 6]));
-    for row in 0..4 {
-        let (sum, mean) = (sums.double_value(&[row]), means.double_value(&[row]));
-        println!("tokens {}: sum {sum:6.3}, mean {mean:.3}", row + 1);
-    }
-    Ok(())
-}
-
 fn main() -> ExitCode {
-    lab::run(tryout)
+    lab::run(lesson)
 }
