@@ -594,6 +594,11 @@ fn lesson() -> Result<()> {
         seed: args.lab.seed.into(), // the same dice at each exam
     };
     println!("precision: {:?}", model.precision);
+    if size == Size::Gpt2 {
+        // What OpenAI's checkpoint reaches, as build-nanogpt's notebook has it.
+        log.reference("val", "GPT-2 on FineWeb-Edu", 3.2924);
+        log.reference("hellaswag", "GPT-2 on HellaSwag", 0.294463);
+    }
     log.start("training", recipe.max_steps);
     fit(&model, &mut train, &exam, &recipe, &world, &mut log)?;
 
