@@ -19,6 +19,9 @@ use tch::nn::{self, Module};
 use tch::{Device, IndexOp, Kind, Reduction, Tensor};
 use tch_ext::optim::{FusedAdamW, clear_grads};
 
+#[path = "proofs/step13.rs"]
+mod proof;
+
 const INIT_STD: f64 = 0.02; // standard deviation of the initial weights
 const WARMUP_STEPS: usize = 40;
 const BETAS: (f64, f64) = (0.9, 0.95);
@@ -603,6 +606,7 @@ fn lesson() -> Result<()> {
     fit(&model, &mut train, &exam, &recipe, &world, &mut log)?;
 
     exam.print_samples(&model);
+    proof::print(&model, &exam, &world, &args, &log)?;
     log.finish(floor)
 }
 
