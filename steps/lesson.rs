@@ -15,6 +15,7 @@ use lab::{
     BatchFlags, DataFlags, Flags, Gpt2Sizes, Log, ModelFlags, Precision, Prefetch, Question,
     QuestionFlags, RankFlags, Reducer, Rng, Sampling, Shards, Size, Tokenizer, Weights, World,
 };
+use serde::{Deserialize, Serialize};
 use std::{f64::consts::PI, path::Path, process::ExitCode};
 use tch::nn::{self, Module};
 use tch::{Device, IndexOp, Kind, Reduction, Tensor};
@@ -494,6 +495,13 @@ impl Exam {
     }
 }
 
+/// Where a training stands, besides its tensors.
+#[derive(Deserialize, Serialize)]
+struct State {
+    step: usize,   // steps taken
+    position: i64, // tokens read
+}
+
 /// Trains `model`, and holds an exam every EVAL_INTERVAL steps.
 fn fit(
     model: &Gpt,
@@ -607,6 +615,15 @@ fn lesson() -> Result<()> {
     log.finish(floor)
 }
 
+fn tryout() -> Result<()> {
+    let state = State { step: 20, position: 20 * 1024 };
+    let text = serde_json::to_string(&state)?;
+    println!("{text}");
+    let again: State = serde_json::from_str(&text)?;
+    println!("after step {} and {} tokens", again.step, again.position);
+    Ok(())
+}
+
 fn main() -> ExitCode {
-    lab::run(lesson)
+    lab::run(tryout)
 }
