@@ -20,6 +20,7 @@ use std::{f64::consts::PI, path::Path, process::ExitCode};
 use tch::nn::{self, Module};
 use tch::{Device, IndexOp, Kind, Reduction, Tensor};
 use tch_ext::optim::{FusedAdamW, clear_grads};
+use tch_ext::random;
 
 const INIT_STD: f64 = 0.02; // standard deviation of the initial weights
 const WARMUP_STEPS: usize = 40;
@@ -502,6 +503,17 @@ struct State {
     position: i64, // tokens read
 }
 
+/// Every tensor that the next step depends on, by name: the weights, the optimizer's means, and each rank's
+/// state of the random numbers. Writing into one changes the model or the optimizer; only the last is a copy.
+fn tensors(model: &Gpt, optimizer: &FusedAdamW, world: &World) -> Result<Vec<(String, Tensor)>> {
+    let mut tensors: Vec<_> = model.vs.variables().into_iter().collect();
+    tensors.sort_by(|a, b| a.0.cmp(&b.0)); // they come in another order each time
+    tensors.extend(optimizer.state());
+    let random = world.all_gather(&random::state(model.vs.device())?)?; // (ranks, bytes)
+    tensors.push(("random".into(), random));
+    Ok(tensors)
+}
+
 /// Trains `model`, and holds an exam every EVAL_INTERVAL steps.
 fn fit(
     model: &Gpt,
@@ -616,11 +628,18 @@ fn lesson() -> Result<()> {
 }
 
 fn tryout() -> Result<()> {
-    let state = State { step: 20, position: 20 * 1024 };
-    let text = serde_json::to_string(&state)?;
-    println!("{text}");
-    let again: State = serde_json::from_str(&text)?;
-    println!("after step {} and {} tokens", again.step, again.position);
+    tch::manual_seed(1337);
+    let model = Gpt::new(Config::new(Size::Tiny, 1024), Device::Cpu);
+    let parameters = model.vs.trainable_variables();
+    let optimizer = FusedAdamW::new(&parameters, BETAS, |_| WEIGHT_DECAY);
+    let tensors = tensors(&model, &optimizer, &World::alone(Device::Cpu))?;
+    println!("{} parameters, {} tensors", parameters.len(), tensors.len());
+    for i in [0, 52, 53, 156] {
+        let (name, tensor) = &tensors[i];
+        println!("{name}: {:?}", tensor.size());
+    }
+    let bytes = |x: &Tensor| x.numel() * x.kind().elt_size_in_bytes();
+    println!("{} bytes", lab::grouped(tensors.iter().map(|(_, x)| bytes(x) as i64).sum()));
     Ok(())
 }
 
