@@ -12,8 +12,9 @@
 use anyhow::{Result, ensure};
 use clap::Parser;
 use lab::{
-    BatchFlags, DataFlags, Flags, Gpt2Sizes, Log, ModelFlags, Precision, Prefetch, Question,
-    QuestionFlags, RankFlags, Reducer, Rng, Sampling, Shards, Size, Tokenizer, Weights, World,
+    BatchFlags, Checkpoints, DataFlags, Flags, Gpt2Sizes, Log, ModelFlags, Precision, Prefetch,
+    Question, QuestionFlags, RankFlags, Reducer, Rng, Sampling, Shards, Size, Tokenizer, Weights,
+    World,
 };
 use serde::{Deserialize, Serialize};
 use std::{f64::consts::PI, path::Path, process::ExitCode};
@@ -512,6 +513,26 @@ fn tensors(model: &Gpt, optimizer: &FusedAdamW, world: &World) -> Result<Vec<(St
     let random = world.all_gather(&random::state(model.vs.device())?)?; // (ranks, bytes)
     tensors.push(("random".into(), random));
     Ok(tensors)
+}
+
+/// Puts back what the newest checkpoint holds, on all ranks what rank 0 reads. Returns how many steps it has taken.
+fn restore(
+    checkpoints: &Checkpoints,
+    model: &Gpt,
+    optimizer: &mut FusedAdamW,
+    train: &mut DataLoader,
+    world: &World,
+    log: &mut Log,
+) -> Result<usize> {
+    let tensors = tensors(model, optimizer, world)?;
+    let state = world.share(|| checkpoints.restore::<State>(&tensors, log))?;
+    let tensors: Vec<Tensor> = tensors.into_iter().map(|(_, tensor)| tensor).collect();
+    world.broadcast(&tensors)?;
+    let random = tensors.last().expect("the random numbers' state").get(world.rank);
+    random::set_state(model.vs.device(), &random)?;
+    optimizer.set_steps(state.step as i64);
+    train.position = state.position;
+    Ok(state.step)
 }
 
 /// Trains `model`, and holds an exam every EVAL_INTERVAL steps.
