@@ -618,7 +618,12 @@ fn lesson() -> Result<()> {
     recipe.total_batch_size = args.batch.total_batch_size.unwrap_or(recipe.total_batch_size);
     recipe.batch_size = args.batch.batch_size.unwrap_or(recipe.batch_size);
     println!("{recipe:#?}\nranks: {}", world.size);
-    world.agree(&format!("{:?}, {recipe:?}", model.config))?;
+    let (seed, ranks, tokens) = (args.lab.seed, world.size, train.total());
+    let settings = format!(
+        "{:?}, {recipe:?}, precision: {:?}, seed: {seed}, ranks: {ranks}, tokens: {tokens}",
+        model.config, model.precision
+    );
+    world.agree(&settings)?;
     let (b, t) = (recipe.batch_size, recipe.sequence_length);
     let (total, unit) = (recipe.total_batch_size, t * world.size);
     ensure!(
@@ -648,22 +653,6 @@ fn lesson() -> Result<()> {
     log.finish(floor)
 }
 
-fn tryout() -> Result<()> {
-    tch::manual_seed(1337);
-    let model = Gpt::new(Config::new(Size::Tiny, 1024), Device::Cpu);
-    let parameters = model.vs.trainable_variables();
-    let optimizer = FusedAdamW::new(&parameters, BETAS, |_| WEIGHT_DECAY);
-    let tensors = tensors(&model, &optimizer, &World::alone(Device::Cpu))?;
-    println!("{} parameters, {} tensors", parameters.len(), tensors.len());
-    for i in [0, 52, 53, 156] {
-        let (name, tensor) = &tensors[i];
-        println!("{name}: {:?}", tensor.size());
-    }
-    let bytes = |x: &Tensor| x.numel() * x.kind().elt_size_in_bytes();
-    println!("{} bytes", lab::grouped(tensors.iter().map(|(_, x)| bytes(x) as i64).sum()));
-    Ok(())
-}
-
 fn main() -> ExitCode {
-    lab::run(tryout)
+    lab::run(lesson)
 }
