@@ -12,9 +12,9 @@
 use anyhow::{Result, ensure};
 use clap::Parser;
 use lab::{
-    BatchFlags, Checkpoints, DataFlags, Flags, Gpt2Sizes, Log, ModelFlags, Precision, Prefetch,
-    Question, QuestionFlags, RankFlags, Reducer, Rng, Sampling, Shards, Size, Tokenizer, Weights,
-    World,
+    BatchFlags, CheckpointFlags, Checkpoints, DataFlags, Flags, Gpt2Sizes, Log, ModelFlags,
+    Precision, Prefetch, Question, QuestionFlags, RankFlags, Reducer, Rng, Sampling, Shards, Size,
+    Tokenizer, Weights, World,
 };
 use serde::{Deserialize, Serialize};
 use std::{f64::consts::PI, path::Path, process::ExitCode};
@@ -535,13 +535,15 @@ fn restore(
     Ok(state.step)
 }
 
-/// Trains `model`, and holds an exam every EVAL_INTERVAL steps.
+/// Trains `model`, from a checkpoint on if there is one to go on with. Saves one and holds an exam every
+/// EVAL_INTERVAL steps.
 fn fit(
     model: &Gpt,
     train: &mut DataLoader,
     exam: &Exam,
     recipe: &Recipe,
     world: &World,
+    checkpoints: &Checkpoints,
     log: &mut Log,
 ) -> Result<()> {
     let parameters = model.vs.trainable_variables();
@@ -551,8 +553,15 @@ fn fit(
     let weight_decay = |p: &Tensor| if p.dim() >= 2 { WEIGHT_DECAY } else { 0.0 };
     let mut optimizer = FusedAdamW::new(&parameters, BETAS, weight_decay);
     let sequences = recipe.total_batch_size / train.sequence_length / world.size; // of this rank
-    exam.hold(model, 0, world, log)?;
-    for step in 1..=recipe.max_steps {
+    let first = match checkpoints.resume() {
+        true => restore(checkpoints, model, &mut optimizer, train, world, log)?,
+        false => 0,
+    };
+    let is_due = |step: usize| step.is_multiple_of(EVAL_INTERVAL) || step == recipe.max_steps;
+    if is_due(first) {
+        exam.hold(model, first, world, log)?;
+    }
+    for step in first + 1..=recipe.max_steps {
         let lr = get_lr(step, recipe.max_steps, recipe.learning_rate);
         let loss = world.mean(accumulate_grads(model, train, sequences, &reducer)?)?;
         let norm = clip_grad_norm(&parameters);
@@ -581,6 +590,8 @@ struct Args {
     batch: BatchFlags,
     #[command(flatten)]
     ranks: RankFlags,
+    #[command(flatten)]
+    checkpoint: CheckpointFlags,
     #[command(flatten)]
     questions: QuestionFlags,
     #[command(flatten)]
@@ -624,6 +635,7 @@ fn lesson() -> Result<()> {
         model.config, model.precision
     );
     world.agree(&settings)?;
+    let checkpoints = Checkpoints::new(&args.checkpoint, &log, &settings)?;
     let (b, t) = (recipe.batch_size, recipe.sequence_length);
     let (total, unit) = (recipe.total_batch_size, t * world.size);
     ensure!(
@@ -647,7 +659,7 @@ fn lesson() -> Result<()> {
         log.reference("hellaswag", "GPT-2 on HellaSwag", 0.294463);
     }
     log.start("training", recipe.max_steps);
-    fit(&model, &mut train, &exam, &recipe, &world, &mut log)?;
+    fit(&model, &mut train, &exam, &recipe, &world, &checkpoints, &mut log)?;
 
     exam.print_samples(&model);
     log.finish(floor)
