@@ -568,9 +568,17 @@ fn fit(
         optimizer.step(lr)?;
         clear_grads(&parameters)?; // None, as zero_grad(set_to_none=True)
         log.step(loss, recipe.total_batch_size);
-        if step % EVAL_INTERVAL == 0 || step == recipe.max_steps {
+        if is_due(step) {
             log.line(step, &[("lr", lr), ("norm", norm)])?;
-            exam.hold(model, step, world, log)?;
+        }
+        let interrupted = world.any(lab::interrupted())?; // by Ctrl-C, on any rank
+        if is_due(step) || checkpoints.is_due(step) || interrupted {
+            let state = State { step, position: train.position };
+            checkpoints.save(step, &state, &tensors(model, &optimizer, world)?, log)?;
+        }
+        ensure!(!interrupted, "stopped after step {step}; the same command with --resume goes on");
+        if is_due(step) {
+            exam.hold(model, step, world, log)?; // after saving: it may run out of memory
         }
     }
     Ok(())
