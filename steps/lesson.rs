@@ -23,6 +23,9 @@ use tch::{Device, IndexOp, Kind, Reduction, Tensor};
 use tch_ext::optim::{FusedAdamW, clear_grads};
 use tch_ext::random;
 
+#[path = "proofs/step14.rs"]
+mod proof;
+
 const INIT_STD: f64 = 0.02; // standard deviation of the initial weights
 const WARMUP_STEPS: usize = 40;
 const BETAS: (f64, f64) = (0.9, 0.95);
@@ -670,6 +673,7 @@ fn lesson() -> Result<()> {
     fit(&model, &mut train, &exam, &recipe, &world, &checkpoints, &mut log)?;
 
     exam.print_samples(&model);
+    proof::print(&model, &mut train, &world, &args, &log)?;
     log.finish(floor)
 }
 
