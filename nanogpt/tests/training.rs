@@ -4,8 +4,8 @@ mod workshop;
 
 use nanogpt::{TrainConfig, metrics};
 use std::{
-    fs,
-    io::Read,
+    fs::{self, File},
+    io::{Read, Write},
     path::Path,
     process::{Command, Stdio},
     thread,
@@ -96,14 +96,15 @@ fn ranks_wait_for_what_the_first_reads() {
     fs::rename(&vocabulary, &kept).unwrap();
     let made = Command::new("mkfifo").arg(&vocabulary).status().unwrap();
     assert!(made.success());
-    let args = ["train", "run.toml", "--nproc", "2", "--timeout", "2", "--max_iters", "2"];
-    let child = workshop.command(&args).stderr(Stdio::piped()).stdout(Stdio::piped()).spawn();
-    thread::sleep(Duration::from_millis(3500));
-    let pipe = workshop.path("pipe");
-    fs::rename(&vocabulary, &pipe).unwrap();
-    fs::copy(&kept, &vocabulary).unwrap(); // for those who read it next
-    fs::write(&pipe, fs::read(&kept).unwrap()).unwrap();
-    succeeded(&child.unwrap().wait_with_output().unwrap());
+    let writer = thread::spawn(move || {
+        let mut pipe = File::options().write(true).open(&vocabulary).unwrap(); // once rank 0 reads
+        thread::sleep(Duration::from_secs(6));
+        fs::remove_file(&vocabulary).unwrap();
+        fs::copy(&kept, &vocabulary).unwrap(); // for those who read it next
+        pipe.write_all(&fs::read(&kept).unwrap()).unwrap();
+    });
+    succeeded(&workshop.train("out", &["--nproc", "2", "--timeout", "5", "--max_iters", "2"]));
+    writer.join().unwrap();
 }
 
 /// Two ranks that tell the fables at the same time would read each other's half.
