@@ -124,11 +124,12 @@ fn nanogpts_own_time() {
 }
 
 /// What changes a step, and by how much: what it is called, the config and the flags.
-const STEPS: [(&str, &str, &str); 8] = [
+const STEPS: [(&str, &str, &str); 9] = [
     ("minutes", "minutes", ""),
     ("float32", "minutes", "--dtype float32"),
     ("six_heads", "minutes", "--n_head 6"),
     ("no_rope", "minutes", "--rope false"),
+    ("bigram", "minutes", "--bigram true"),
     ("adamw", "minutes", "--optimizer adamw"),
     ("dropout", "minutes", "--dropout 0.1"),
     ("small", "cpu", ""),
